@@ -1,0 +1,15 @@
+"""Errors that a user reads. Each message is one sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class BrainDiffusionError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class Refused(BrainDiffusionError):
+    """The input cannot be used; the message says why."""
+
+
+class Cancelled(BrainDiffusionError):
+    """The user stopped the run; nothing was written."""
