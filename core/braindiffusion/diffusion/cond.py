@@ -104,7 +104,7 @@ class Cond:
         return cls(scaled, known.bool(), flags, outside=outside.bool(), names=names)
 
     def with_guide(self, guide: Tensor, hole: Tensor | None = None) -> Cond:
-        """The same conditions with a guide [B, 1, X, Y, Z]; its voxels inside `hole` (1 there) are set to 0."""
+        """The same conditions with a guide [B, 1, X, Y, Z]; its voxels where `hole` is 1 are set to 0."""
         shown = guide if hole is None else guide * (1 - hole.to(guide.dtype))
         return replace(self, guide=shown, hole=hole, has_guide=torch.ones_like(self.real))
 

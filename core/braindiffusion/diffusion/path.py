@@ -116,8 +116,8 @@ class NoisePath(ABC):
 class VariancePreserving(NoisePath):
     """alpha**2 + sigma**2 = 1 from a table of betas (DDPM; methods.md A01).
 
-    t is the table's index, from T - 1 (noise) to 0, and -1 is the image. Between two indices the log ratio is interpolated linearly, so a network trained on whole steps can be
-    asked between them.
+    t is the table's index, from T - 1 (noise) to 0, and -1 is the image. Between two indices the log ratio is
+    interpolated linearly, so a network trained on whole steps can be asked between them.
     """
 
     t_clean = -1.0
@@ -277,7 +277,7 @@ def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> 
 
 
 def scaled_linear_betas(steps: int = 1000, first: float = 0.0015, last: float = 0.0205) -> np.ndarray:
-    """Betas with linear roots (latent diffusion; by default the UK Biobank brain model's), [steps] float64."""
+    """Betas with linear roots (latent diffusion; defaults: the UK Biobank model's), [steps] float64."""
     return np.linspace(first**0.5, last**0.5, steps, dtype=np.float64) ** 2
 
 
@@ -289,7 +289,7 @@ def cosine_betas(steps: int = 1000, offset: float = 0.008, largest: float = 0.99
 
 
 def vp(schedule: str = "linear", **options: Any) -> VariancePreserving:
-    """A variance preserving path by the name of its table: linear, scaled_linear or cosine, and its options."""
+    """A variance preserving path by its table's name (linear, scaled_linear or cosine) and options."""
     tables = {"linear": linear_betas, "scaled_linear": scaled_linear_betas, "cosine": cosine_betas}
     if schedule not in tables:
         raise BrainDiffusionError(
