@@ -221,3 +221,10 @@ def test_legacy_spacings_equal_diffusers(spacing: str, n: int) -> None:
     scheduler = library.DDIMScheduler(timestep_spacing=spacing)
     scheduler.set_timesteps(n)
     assert [node.t for node in getattr(path.vp(), spacing)(n)[:-1]] == scheduler.timesteps.tolist()
+
+
+def test_leading_offset_equals_diffusers() -> None:
+    library = pytest.importorskip("diffusers", reason="diffusers comes with the test extra only")
+    scheduler = library.DDIMScheduler(timestep_spacing="leading", steps_offset=1)
+    scheduler.set_timesteps(50)
+    assert [node.t for node in path.vp().leading(50, offset=1)[:-1]] == scheduler.timesteps.tolist()

@@ -54,6 +54,14 @@ def test_order_of_convergence(data: Gaussian | Mixture, name: str, solver, order
     assert errors[-1] < {1: 0.02, 2: 1e-3}[order]
 
 
+def test_second_order_on_uneven_steps() -> None:
+    """On Karras's grid neighbouring steps differ in length, so the extrapolation has to weigh them."""
+    p, x, steps = path.edm(0.05, 80), 80 * normal(200, 1), [40, 80, 160]
+    grids = [p.karras(n) for n in steps]
+    errors = [rms(list(dpmpp2m(DATA, x, g))[-2].x - DATA.flow_map(x, g[0], g[-2])) for g in grids]
+    assert order_of(steps, errors) == pytest.approx(2, abs=0.3)
+
+
 def test_few_steps_reach_what_stock_ddim_needs_fifty_for() -> None:
     """engine.md 3.1: 0.0298 is MONAI 1.6.1's DDIM-50 on such a mixture."""
     data, p = many_modes(), path.vp("scaled_linear")
