@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from braindiffusion.diffusion.path import Node
 from scipy.integrate import solve_ivp
 from torch import Tensor
+
+from braindiffusion.diffusion.path import Node
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+
 from braindiffusion.diffusion.cond import UNKNOWN, Cond, Covariate
 from braindiffusion.errors import BrainDiffusionError
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from braindiffusion.diffusion import denoise, path, solve
 from braindiffusion.diffusion.cond import Cond
 from braindiffusion.diffusion.denoise import X0, Edm, Eps, Flow, NetDenoiser, V

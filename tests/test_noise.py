@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from braindiffusion.diffusion.noise import LARGEST_SEED, NoiseStream, gaussian
 from braindiffusion.errors import BrainDiffusionError
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from braindiffusion.diffusion import path
 from braindiffusion.diffusion.path import Node
 from braindiffusion.errors import BrainDiffusionError

@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from braindiffusion.diffusion import path
 from braindiffusion.diffusion.noise import NoiseStream
 from braindiffusion.diffusion.path import Grid, NoisePath, truncate
 from braindiffusion.diffusion.solve import Step, ancestral, ddim, dpmpp2m, invert, q_sample, run, start
 from braindiffusion.errors import BrainDiffusionError, Cancelled
 from oracles import Gaussian, Mixture, many_modes, normal, order_of, rms, two_modes
-from torch import Tensor
 
 PATHS: dict[str, NoisePath] = {
     "vp": path.vp(),
