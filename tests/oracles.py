@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from braindiffusion.diffusion.path import Node
+from braindiffusion.diffusion.path import Grid, Node
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,15 @@ def rms(x: Tensor) -> float:
 def order_of(steps: list[int], errors: list[float]) -> float:
     """The observed order of convergence: minus the slope of log error over log steps."""
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
+
+
+def spread_along(data: Gaussian, nodes: Grid, eta: float) -> float:
+    """Standard deviation of DDIM's samples of `data`, in closed form."""
+    var = 1.0
+    for node, after in pairwise(nodes):
+        gain = node.alpha * data.std**2 / data.spread(node) ** 2
+        bar, bar_after = node.alpha**2, after.alpha**2
+        fresh = eta**2 * (1 - bar_after) / (1 - bar) * (1 - bar / bar_after)  # sigma(eta)^2 of methods.md A05
+        kept = math.sqrt(1 - bar_after - fresh) / node.sigma
+        var = (kept + (after.alpha - node.alpha * kept) * gain) ** 2 * var + fresh
+    return math.sqrt(var)

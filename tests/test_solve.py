@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from braindiffusion.diffusion.noise import NoiseStream
 from braindiffusion.diffusion.path import Grid, NoisePath, truncate
 from braindiffusion.diffusion.solve import Step, ancestral, ddim, dpmpp2m, invert, q_sample, run, start
 from braindiffusion.errors import BrainDiffusionError, Cancelled
-from oracles import Gaussian, Mixture, many_modes, normal, order_of, rms, two_modes
+from oracles import Gaussian, Mixture, many_modes, normal, order_of, rms, spread_along, two_modes
 
 PATHS: dict[str, NoisePath] = {
     "vp": path.vp(),
@@ -118,23 +116,11 @@ def test_stochastic_solvers_start_from_pure_noise_too() -> None:
 # --- respacing ------------------------------------------------------------------------------------
 
 
-def spread_along(nodes: Grid, eta: float) -> float:
-    """Standard deviation of DDIM's samples of DATA, in closed form."""
-    var = 1.0
-    for node, after in pairwise(nodes):
-        gain = node.alpha * DATA.std**2 / DATA.spread(node) ** 2
-        bar, bar_after = node.alpha**2, after.alpha**2
-        fresh = eta**2 * (1 - bar_after) / (1 - bar) * (1 - bar / bar_after)  # sigma(eta)^2 of methods.md A05
-        kept = math.sqrt(1 - bar_after - fresh) / node.sigma
-        var = (kept + (after.alpha - node.alpha * kept) * gain) ** 2 * var + fresh
-    return math.sqrt(var)
-
-
 @pytest.mark.parametrize(("n", "std"), [(100, 0.188), (50, 0.176), (20, 0.145), (10, 0.105)])
 def test_ddim_spread_is_the_predicted_one(n: int, std: float) -> None:
     """methods.md A05 (g): the shrinkage of DDIM, where the truth is 0.200."""
     nodes = PATHS["vp"].leading(n)  # type: ignore[attr-defined]
-    assert spread_along(nodes, 0) == pytest.approx(std, abs=5e-4)
+    assert spread_along(DATA, nodes, 0) == pytest.approx(std, abs=5e-4)
     sampled = float(run(ddim(DATA, normal(20000), nodes)).x.std())
     assert sampled == pytest.approx(std, abs=0.003)
 
@@ -143,7 +129,7 @@ def test_ancestral_respaces_with_the_step_that_was_kept() -> None:
     """methods.md A03 (g): 0.175 at 100 of 1000 steps; t - 1 as predecessor, as MONAI does, gives 0.74."""
     nodes, stream = PATHS["vp"].leading(100), NoiseStream(tuple(range(50)))  # type: ignore[attr-defined]
     x = run(ancestral(DATA, stream.start((400,)).double(), nodes, noise=stream)).x
-    assert spread_along(nodes, 1) == pytest.approx(0.175, abs=5e-4)
+    assert spread_along(DATA, nodes, 1) == pytest.approx(0.175, abs=5e-4)
     assert float(x.std()) == pytest.approx(0.175, abs=0.005)
     assert float(x.mean()) == pytest.approx(0.3, abs=0.01)
 
@@ -361,90 +347,3 @@ def test_what_cannot_be_solved_is_refused() -> None:
         run(dpmpp2m(DATA, normal(2), path.edm().logsnr(3)[::-1]))
     with pytest.raises(BrainDiffusionError, match="no step"):
         run(iter(()))
-
-
-# --- equality with diffusers, where diffusers is right (engine.md 4) --------------------------------
-
-
-def theirs(scheduler, x: Tensor, denoiser, alpha_sigma) -> Tensor:
-    """Walks a diffusers scheduler with the noise that `denoiser` means at each of its timesteps."""
-    for t in scheduler.timesteps:
-        node = alpha_sigma(t)
-        eps = (x - node.alpha * denoiser(x, node)) / node.sigma
-        x = scheduler.step(eps, t, x).prev_sample
-    return x
-
-
-def diffusers():
-    return pytest.importorskip("diffusers", reason="diffusers comes with the test extra only")
-
-
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
-def test_ddim_equals_diffusers(spacing: str) -> None:
-    p = path.vp("scaled_linear")
-    scheduler = diffusers().DDIMScheduler(
-        beta_start=0.0015,
-        beta_end=0.0205,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        timestep_spacing=spacing,
-    )
-    scheduler.set_timesteps(20)
-    x = normal(200, 1)
-    expected = theirs(scheduler, x, MODES, lambda t: p.node(float(t)))
-    assert torch.allclose(run(ddim(MODES, x, getattr(p, spacing)(20))).x, expected, atol=2e-4)
-
-
-def test_ddim_deviates_from_diffusers_where_its_stride_is_wrong() -> None:
-    """Their linspace steps back by T // n instead of to the next step of the grid; ours does not."""
-    p = path.vp()
-    scheduler = diffusers().DDIMScheduler(
-        beta_start=1e-4, beta_end=0.02, clip_sample=False, timestep_spacing="linspace"
-    )
-    scheduler.set_timesteps(10)
-    stock = theirs(scheduler, normal(20000), DATA, lambda t: p.node(float(t)))
-    ours = run(ddim(DATA, normal(20000), p.linspace(10))).x
-    assert float(ours.std()) == pytest.approx(spread_along(p.linspace(10), 0), abs=0.002)
-    assert abs(float(stock.std()) - float(ours.std())) > 0.01
-
-
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
-def test_dpmpp2m_equals_diffusers(spacing: str) -> None:
-    p = path.vp()
-    scheduler = diffusers().DPMSolverMultistepScheduler(
-        beta_start=1e-4, beta_end=0.02, timestep_spacing=spacing, final_sigmas_type="zero"
-    )
-    scheduler.set_timesteps(20)
-    nodes = (*(p.node(float(t)) for t in scheduler.timesteps), p.clean)
-    x = normal(200, 1)
-    expected = theirs(scheduler, x, MODES, lambda t: p.node(float(t)))
-    assert torch.allclose(run(dpmpp2m(MODES, x, nodes)).x, expected, atol=2e-4)
-
-
-def test_dpmpp2m_equals_the_edm_scheduler_of_diffusers() -> None:
-    scheduler = diffusers().EDMDPMSolverMultistepScheduler(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5)
-    scheduler.set_timesteps(18)
-    nodes = path.edm().karras(18)
-    x = expected = 80.0 * normal(200, 1)
-    for t, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
-        node = path.Node(1.0, float(sigma), float(sigma))
-        raw = (MODES(expected, node) - scheduler.precondition_outputs(expected, 0 * expected, sigma)) / (
-            sigma * 0.5 / (sigma**2 + 0.25) ** 0.5
-        )
-        expected = scheduler.step(raw, t, expected).prev_sample
-    assert torch.allclose(run(dpmpp2m(MODES, x, nodes)).x, expected, atol=1e-3)
-
-
-def test_euler_on_a_flow_is_ddim() -> None:
-    """diffusers' flow matching; MONAI's truncates its time to whole numbers instead (engine.md 4, row 5)."""
-    scheduler = diffusers().FlowMatchEulerDiscreteScheduler(shift=3.0)
-    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 20, 20))
-    nodes = path.flow(3.0).uniform_t(20)
-    assert [n.t for n in nodes] == pytest.approx(scheduler.sigmas.tolist(), abs=1e-6)
-    x = expected = normal(200, 1)
-    for t, node in zip(scheduler.timesteps, nodes, strict=False):
-        velocity = (
-            expected - MODES(expected, node)
-        ) / node.sigma  # noise - x0 = (x - x0) / sigma on this path
-        expected = scheduler.step(velocity, t, expected).prev_sample
-    assert torch.allclose(run(ddim(MODES, x, nodes)).x, expected.double(), atol=1e-4)
