@@ -1,7 +1,7 @@
 """Training of `baseline-dae-2mm`, a denoising autoencoder with coarse noise: a rival of healing.
 
 Kascenas et al. (MIDL 2022; methods.md B3.5, A27) carried to 3D on the network of `t1-brain-2mm`, of the same
-size and on the same real brains, so that what it lacks is the method and not the means. Its weights do not ship.
+size and on the same real brains: what it lacks is the method and not the means. Its weights do not ship.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOREGROUND = 0.01
 
 
 def coarse_noise(generator: Generator, foreground: Tensor) -> Tensor:
-    """Gaussian noise on a coarse grid, upsampled, rolled at random and cut to `foreground` [X, Y, Z] (A27)."""
+    """Gaussian noise on a coarse grid, upsampled, rolled at random, cut to `foreground` [X, Y, Z] (A27)."""
     shape = foreground.shape
     nodes = torch.randn(1, 1, *(n // NODE_SPACING for n in shape), generator=generator)
     field = functional.interpolate(nodes, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
@@ -38,7 +38,7 @@ def coarse_noise(generator: Generator, foreground: Tensor) -> Tensor:
 
 
 class Draw:
-    """`draw(generator)` of the trainer: a brain as some scanner might show it, and the noise to take off again."""
+    """`draw(generator)` of the trainer: a brain as some scanner might show it, and the noise to take off."""
 
     def __init__(self, root: Path, cache: Path) -> None:
         self.brains: list[Brain] = brains(root, "train", cache)
@@ -64,7 +64,7 @@ def build() -> PriorNet:
 
 
 def denoise(net: nn.Module, x: Tensor) -> Tensor:
-    """f(x), x and f(x) [B, 1, X, Y, Z] in model intensity; the network adds a change, as when healing a guide."""
+    """f(x), x and f(x) [B, 1, X, Y, Z] in model intensity; the network adds a change to x."""
     flag, none = x.new_zeros(x.shape[0]), x.new_zeros(x.shape[0], 0)
     empty = torch.zeros_like(x)
     image = x.contiguous(memory_format=torch.channels_last_3d)
@@ -79,5 +79,5 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
 
 
 def main(plan: Plan, cache: Path | None = None) -> Path:
-    """Train for `plan.hours`; returns the EMA weights. `cache` keeps framed brains (else `plan.folder / "brains"`)."""
+    """Train for `plan.hours`; returns the EMA weights. `cache` keeps framed brains."""
     return train(build(), Draw(data_root(), cache or plan.folder / "brains"), loss_of, plan)
