@@ -1,0 +1,306 @@
+"""What a task gives back: artifacts and where they came from, in memory and as a folder with a `result.json`.
+
+`result.json` is what the presenter, the command line and the other writers read:
+
+    {"format": "braindiffusion result 1", "task": ..., "plausible": true, "verdict": ..., "notes": [...],
+     "artifacts": [{"role", "kind", "path", "display", "of", "synthetic", "rows"}], "provenance": {...},
+     "files": [...]}
+
+Paths are relative to the folder. The file is written last, so a folder that has one is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from .errors import BrainDiffusionError
+
+if TYPE_CHECKING:
+    from .imaging.volume import Volume
+
+FORMAT = "braindiffusion result 1"
+MANIFEST = "result.json"
+RESEARCH_USE = "SYNTHETIC – research use only, not for diagnosis"
+
+Kind = Literal["volume", "labels", "segmentation", "transform", "table", "sequence", "plot"]
+Row = dict[str, Any]
+
+# Files that a desktop puts into any folder it shows; they are nobody's work.
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_SUFFIX = {"volume": ".nii.gz", "labels": ".nii.gz", "table": ".csv", "plot": ".png"}
+
+
+@dataclass
+class Artifact:
+    """One product of a task.
+
+    `role` is its name in the result, `of` the input or artifact that it describes, `display` how to show it:
+    for a volume `{"window": [low, high], "colors": name, "unit": unit}`, for labels `{"names": {value:
+    name}}`, for a table `{"columns": {key: heading}}`. `synthetic` says that made-up voxels are in it or led
+    to it. The content is `volume` (volume, labels), `rows` (table) or `draw`, which writes a PNG to a path
+    (plot).
+    """
+
+    role: str
+    kind: Kind
+    volume: Volume | None = None
+    rows: list[Row] | None = None
+    draw: Callable[[Path], None] | None = None
+    display: dict[str, Any] = field(default_factory=dict)
+    of: str | None = None
+    synthetic: bool = True
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"an artifact's kind is one of {get_args(Kind)}, not {self.kind!r}")
+
+    def file_name(self) -> str:
+        """Name of the artifact's file; made-up voxels say so in it."""
+        marked = self.synthetic and self.kind in ("volume", "labels")
+        return f"{self.role}{'_synthetic' if marked else ''}{_SUFFIX[self.kind]}"
+
+    def entry(self) -> dict[str, Any]:
+        """The artifact's entry in `result.json`."""
+        keys = ("role", "kind", "path", "display", "of", "synthetic") + (
+            ("rows",) if self.rows is not None else ()
+        )
+        return {key: getattr(self, key) for key in keys}
+
+
+@dataclass
+class Result(Mapping[str, Artifact]):
+    """Artifacts by role (`result["heatmap"].volume`), the verdict on them, and their provenance.
+
+    `plausible` and `verdict` (one sentence) say whether the whole result can be believed; `notes` are further
+    sentences for a clinician. `inputs` are the admitted volumes that the task saw; they are not saved.
+    """
+
+    task: str
+    artifacts: list[Artifact] = field(default_factory=list)
+    plausible: bool = True
+    verdict: str = ""
+    notes: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Volume] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+
+    def __getitem__(self, role: str) -> Artifact:
+        for artifact in self.artifacts:
+            if artifact.role == role:
+                return artifact
+        raise KeyError(role)
+
+    def __iter__(self) -> Iterator[str]:
+        return (artifact.role for artifact in self.artifacts)
+
+    def __len__(self) -> int:
+        return len(self.artifacts)
+
+    @property
+    def findings(self) -> list[Row]:
+        """Rows of the table of findings; empty where the task makes none."""
+        return (self["findings"].rows or []) if "findings" in self else []
+
+    def manifest(self) -> dict[str, Any]:
+        """The content of `result.json`, without the list of files."""
+        return {
+            "format": FORMAT,
+            "notice": RESEARCH_USE,
+            "task": self.task,
+            "plausible": self.plausible,
+            "verdict": self.verdict,
+            "notes": self.notes,
+            "artifacts": [artifact.entry() for artifact in self.artifacts],
+            "provenance": self.provenance,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write every artifact and `result.json` into `folder`, replacing an earlier result there.
+
+        All or nothing: files are made in a hidden folder and moved when all are there. Raises
+        BrainDiffusionError where the folder holds anything else, cannot be written to, or the disk is full.
+        """
+        folder = Path(folder).expanduser().absolute()
+        earlier = check_folder(folder)
+        with _writing(folder) as workshop:
+            for artifact in self.artifacts:
+                artifact.path = artifact.file_name()
+                _write(artifact, self, workshop / artifact.path)
+            names = sorted(file.name for file in workshop.iterdir())
+            text = to_json(self.manifest() | {"files": names}, indent=2)
+            (workshop / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            for name in [MANIFEST, *earlier]:
+                (folder / name).unlink(missing_ok=True)
+            for name in [*names, MANIFEST]:
+                os.replace(workshop / name, folder / name)
+        self.folder = folder
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path, *, voxels: bool = True) -> Result:
+        """Read a saved result; `voxels=False` leaves the volumes on disk.
+
+        Raises BrainDiffusionError where there is no result, or not a whole one.
+        """
+        folder = Path(folder).expanduser().absolute()
+        folder = folder.parent if folder.name == MANIFEST else folder
+        manifest = _manifest(folder)
+        artifacts = [_artifact(entry, folder, voxels) for entry in manifest["artifacts"]]
+        kept = {key: manifest[key] for key in ("task", "plausible", "verdict", "notes", "provenance")}
+        return cls(artifacts=artifacts, folder=folder, **kept)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON text of plain values, paths, NumPy's numbers and arrays; a NaN is a ValueError, JSON has none."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def check_folder(folder: str | Path) -> list[str]:
+    """See that a result may be written to `folder`; the names of an earlier result's files, to be replaced.
+
+    Raises BrainDiffusionError where the folder is a file, holds anything that is not an earlier result, or
+    cannot be written to.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise BrainDiffusionError(f"'{folder}' is a file; give a folder for the result.")
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+        raise BrainDiffusionError(
+            f"The result cannot be written: '{standing}' is not a folder that you may write to."
+        )
+    content = {file.name for file in folder.iterdir()} - _LITTER if folder.exists() else set()
+    if not content:
+        return []
+    if MANIFEST not in content:
+        raise BrainDiffusionError(
+            f"'{folder}' holds files that are not a result; give an empty or a new folder."
+        )
+    earlier = [str(name) for name in _manifest(folder)["files"] if Path(str(name)).name == name]
+    strangers = sorted(content - {MANIFEST, *earlier})
+    if strangers:
+        raise BrainDiffusionError(
+            f"'{folder}' holds, beside an earlier result, '{strangers[0]}', which would mix with the new one; "
+            "give an empty or a new folder."
+        )
+    return earlier
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder` to make files in; if anything fails, it and a new `folder` are gone."""
+    first_new = next((place for place in reversed((folder, *folder.parents)) if not place.exists()), None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+        try:
+            yield workshop
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+    except BaseException as error:
+        if first_new is not None:
+            shutil.rmtree(first_new, ignore_errors=True)
+        if isinstance(error, OSError):
+            why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+            raise BrainDiffusionError(
+                f"The result cannot be written to '{folder}': {why}; nothing was kept."
+            ) from error
+        raise
+
+
+def _write(artifact: Artifact, result: Result, path: Path) -> None:
+    if artifact.rows is not None:
+        write_table(artifact.rows, path, artifact.display.get("columns"))
+    elif artifact.draw is not None:
+        artifact.draw(path)
+    elif artifact.volume is not None:
+        from .imaging.io import write_nifti
+
+        description = (
+            f"{'SYNTHETIC research use only: ' if artifact.synthetic else ''}{result.task} {artifact.role}"
+        )
+        sidecar = {
+            "Description": RESEARCH_USE if artifact.synthetic else "Research use only, not for diagnosis",
+            "Synthetic": artifact.synthetic,
+            "GeneratedBy": [
+                {
+                    "Name": "BrainDiffusion",
+                    "Version": result.provenance.get("versions", {}).get("braindiffusion"),
+                }
+            ],
+            "Role": artifact.role,
+            "Of": artifact.of,
+            "Display": artifact.display,
+            "Provenance": result.provenance,
+        }
+        plain = json.loads(to_json(sidecar))
+        write_nifti(
+            artifact.volume, path, synthetic=artifact.synthetic, description=description, sidecar=plain
+        )
+    else:
+        raise ValueError(f"the artifact '{artifact.role}' has no content")
+
+
+def write_table(rows: list[Row], path: Path, columns: Mapping[str, str] | None = None) -> None:
+    """Write rows as CSV (UTF-8, decimal points in every locale); `columns` is {key: heading}."""
+    keys = list(columns) if columns else list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([columns[key] if columns else key for key in keys])
+        writer.writerows([[row.get(key, "") for key in keys] for row in rows])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BrainDiffusionError(f"There is no result in '{folder}': it has no {MANIFEST}.") from None
+    except (OSError, ValueError):
+        raise BrainDiffusionError(f"'{path}' cannot be read; the result is damaged.") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BrainDiffusionError(f"'{path}' is not a result that this version can read ('{FORMAT}').")
+    return manifest
+
+
+def _artifact(entry: dict[str, Any], folder: Path, voxels: bool) -> Artifact:
+    artifact = Artifact(**entry)
+    if Path(entry["path"]).name != entry["path"] or not (folder / entry["path"]).is_file():
+        raise BrainDiffusionError(f"The result in '{folder}' is not whole: '{entry['path']}' is missing.")
+    if voxels and artifact.kind in ("volume", "labels"):
+        artifact.volume = _voxels(folder / entry["path"], artifact.kind)
+    return artifact
+
+
+def _voxels(path: Path, kind: str) -> Volume:
+    # Not through the gate: a heat map of zeros or a label map is no scan, and the gate refuses both.
+    import nibabel
+    import numpy as np
+
+    from .imaging.volume import Volume
+
+    try:
+        image: Any = nibabel.load(path)
+        data = np.asarray(image.dataobj) if kind == "labels" else image.get_fdata(dtype=np.float32)
+    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
+        raise BrainDiffusionError(f"'{path}' cannot be read; the result is damaged.") from None
+    return Volume(data, np.asarray(image.affine, dtype=np.float64), {"source": str(path)})

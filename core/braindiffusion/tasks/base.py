@@ -1,0 +1,180 @@
+"""What a task is: its inputs, its parameters, and a generator that reports progress and ends in a `Result`.
+
+One declaration makes the Python arguments, the command-line options, the panel, the validation and the
+provenance record. A new task is one new file in this folder: module `segment` with a module-level `TASK =
+Task(name="segment", ...)`. Nothing in such a file may import torch at its top, so that the first answer to a
+user is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import pkgutil
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import BrainDiffusionError
+from ..paths import resources
+
+if TYPE_CHECKING:
+    from ..imaging.volume import Volume
+    from ..plan import Plan
+    from ..result import Result
+
+
+class WrongParameters(BrainDiffusionError):
+    """A parameter is unknown, missing or out of range, or there is no such task; the message says which."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `fraction` of the whole (0 to 1) and `stage`, a few words for the user."""
+
+    fraction: float
+    stage: str
+    preview: Volume | None = None
+
+
+class Parameters(BaseModel):
+    """Base of every task's parameters: unknown names are errors, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Parameters:
+        """Validate `values`; raises WrongParameters with one sentence that names each wrong parameter."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise WrongParameters(_sentence(cls, error)) from None
+
+
+def parameter(
+    default: Any, title: str, help: str, *, unit: str | None = None, advanced: bool = False, **limits: Any
+) -> Any:
+    """Declare one parameter. `title` is its label, `help` one sentence, `limits` are pydantic's ge, gt, le, lt.
+
+    A default of `...` makes the parameter required.
+    """
+    extra = {"level": "advanced" if advanced else "basic"} | ({"unit": unit} if unit else {})
+    return Field(default, title=title, description=help, json_schema_extra=dict(extra), **limits)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image that the task needs. The engine takes it through the gate before the task sees it."""
+
+    name: str
+    title: str
+    help: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that the package can do.
+
+    `run(inputs, parameters, plan)` yields `Progress` and returns a `Result`. `inputs` are admitted volumes by
+    name; `plan` says where and how to compute (`plan.device`, `plan.precision`, `plan.batch`,
+    `plan.threads`), and is smaller at every retry after memory ran out. `memory(inputs, parameters, batch,
+    precision)` estimates the peak in bytes. `picture(result, path)` draws the PNG of a result.
+    `samples(parameters)` is how many could be computed at once.
+    """
+
+    name: str
+    title: str
+    summary: str
+    parameters: type[Parameters]
+    run: Callable[[Mapping[str, Volume], Any, Plan], Generator[Progress, None, Result]]
+    inputs: tuple[Input, ...] = ()
+    memory: Callable[[Mapping[str, Volume], Any, int, str], int] | None = None
+    picture: Callable[[Result, Path], None] | None = None
+    samples: Callable[[Any], int] = lambda parameters: getattr(parameters, "samples", 1)
+    uses_torch: bool = True
+
+
+_REGISTERED: dict[str, Task] = {}
+_NOT_TASKS = {"base"}
+
+
+def register(task: Task) -> Task:
+    """Add a task that does not live in this folder, such as a plug-in's or a test's."""
+    _REGISTERED[task.name] = task
+    return task
+
+
+def unregister(name: str) -> None:
+    """Forget a task that `register` added."""
+    _REGISTERED.pop(name, None)
+
+
+def names() -> list[str]:
+    """Names of all tasks, in alphabetical order."""
+    folder = importlib.import_module(__package__).__path__
+    modules = (info.name for info in pkgutil.iter_modules(folder) if info.name not in _NOT_TASKS)
+    return sorted({name for name in modules if _from_module(name)} | set(_REGISTERED))
+
+
+def get(name: str) -> Task:
+    """The task of that name; raises WrongParameters where there is none."""
+    task = _REGISTERED.get(name) or (_from_module(name) if name.isidentifier() else None)
+    if task is None:
+        raise WrongParameters(f"There is no task named '{name}'; the tasks are {', '.join(names())}.")
+    return task
+
+
+def schema(task: Task) -> dict[str, Any]:
+    """JSON Schema of the parameters, with the task's title, summary and inputs: all that a panel needs."""
+    described = task.parameters.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "task": task.name,
+        "title": task.title,
+        "description": task.summary,
+        "inputs": [asdict(image) for image in task.inputs],
+        **{key: value for key, value in described.items() if key not in ("title", "description")},
+    }
+
+
+def schema_text(task: Task) -> str:
+    """The text of the task's schema file, line for line."""
+    return json.dumps(schema(task), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema_path(task: Task) -> Path:
+    """Where the task's schema file lies."""
+    return resources() / "tasks" / f"{task.name}.schema.json"
+
+
+def _from_module(name: str) -> Task | None:
+    full_name = f"{__package__}.{name}"
+    if name in _NOT_TASKS or importlib.util.find_spec(full_name) is None:
+        return None
+    task = getattr(importlib.import_module(full_name), "TASK", None)
+    if task is not None and task.name != name:
+        raise RuntimeError(f"tasks/{name}.py declares a task named '{task.name}'")
+    return task
+
+
+def _sentence(model: type[Parameters], error: ValidationError) -> str:
+    """One sentence from pydantic's list of errors, in the labels of the parameters."""
+    return "; ".join(_complaint(model, dict(item)) for item in error.errors(include_url=False)) + "."
+
+
+def _complaint(model: type[Parameters], item: dict[str, Any]) -> str:
+    name = str(item["loc"][0]) if item["loc"] else ""
+    if item["type"] == "extra_forbidden":
+        return f"There is no parameter '{name}'; the parameters are {', '.join(model.model_fields)}"
+    if item["type"] == "missing":
+        return f"The parameter '{name}' must be given"
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    if not name:
+        return message[:1].upper() + message[1:]
+    unit = (model.model_fields[name].json_schema_extra or {}).get("unit")  # type: ignore[union-attr]
+    return f"The parameter '{name}' {message}{f' {unit}' if unit else ''}, but was given {item['input']!r}"

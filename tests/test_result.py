@@ -1,0 +1,207 @@
+"""A result on disk: whole or not at all, and never at the cost of somebody else's files."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from braindiffusion.errors import BrainDiffusionError
+from braindiffusion.result import Artifact, Result, check_folder
+
+
+@pytest.fixture
+def result(scan) -> Result:
+    heat = scan.with_data(np.linspace(0, 9, scan.data.size, dtype=np.float32).reshape(scan.data.shape))
+    labels = scan.with_data((heat.data > 5).astype(np.int16))
+    rows = [
+        {"number": 1, "volume_ml": np.float32(1.5), "side": "right"},
+        {"number": 2, "volume_ml": 0.25, "side": "left"},
+    ]
+    return Result(
+        "heal",
+        [
+            Artifact("heatmap", "volume", heat, of="scan", display={"window": [2, 8]}),
+            Artifact("findings_labels", "labels", labels, of="heatmap"),
+            Artifact(
+                "findings",
+                "table",
+                rows=rows,
+                display={"columns": {"number": "number", "volume_ml": "volume (ml)"}},
+            ),
+            Artifact("picture", "plot", draw=lambda path: path.write_bytes(b"\x89PNG")),
+        ],
+        verdict="Plausible – fine.",
+        notes=["One note."],
+        provenance={"seed": 7, "affine": np.eye(2), "path": Path("a")},
+    )
+
+
+def test_mapping(result):
+    assert list(result) == ["heatmap", "findings_labels", "findings", "picture"] and len(result) == 4
+    assert result["heatmap"].kind == "volume" and "healed" not in result
+    assert [row["number"] for row in result.findings] == [1, 2]
+    with pytest.raises(KeyError):
+        result["healed"]
+
+
+def test_save_then_load_gives_the_same(result, tmp_path):
+    folder = result.save(tmp_path / "ünï çödé 脳" / "out")
+    back = Result.load(folder)
+    assert (back.task, back.plausible, back.verdict, back.notes) == (
+        "heal",
+        True,
+        "Plausible – fine.",
+        ["One note."],
+    )
+    assert back.provenance == {"seed": 7, "affine": [[1, 0], [0, 1]], "path": "a"}
+    for role in ("heatmap", "findings_labels"):
+        assert back[role].volume.data.dtype == result[role].volume.data.dtype
+        np.testing.assert_array_equal(back[role].volume.data, result[role].volume.data)
+        np.testing.assert_allclose(back[role].volume.affine, result[role].volume.affine, atol=1e-5)
+    assert back["heatmap"].display == {"window": [2, 8]} and back["findings_labels"].of == "heatmap"
+    assert back.findings == [
+        {"number": 1, "volume_ml": 1.5, "side": "right"},
+        {"number": 2, "volume_ml": 0.25, "side": "left"},
+    ]
+    assert Result.load(folder / "result.json", voxels=False)["heatmap"].volume is None
+
+
+def test_manifest_and_files_say_synthetic(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    manifest = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert manifest["format"] == "braindiffusion result 1" and "SYNTHETIC" in manifest["notice"]
+    entry = manifest["artifacts"][0]
+    assert entry == {"role": "heatmap", "kind": "volume", "path": "heatmap_synthetic.nii.gz",
+                     "display": {"window": [2, 8]}, "of": "scan", "synthetic": True}  # fmt: skip
+    assert sorted([*manifest["files"], "result.json"]) == sorted(file.name for file in folder.iterdir())
+    sidecar = json.loads((folder / "heatmap_synthetic.json").read_text(encoding="utf-8"))
+    assert sidecar["Synthetic"] is True and sidecar["Provenance"]["seed"] == 7
+
+
+def test_table_has_the_named_columns_only(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    with (folder / "findings.csv").open(encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["number", "volume (ml)"], ["1", "1.5"], ["2", "0.25"]]
+
+
+def test_a_new_result_replaces_an_earlier_one(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    (folder / ".DS_Store").write_text("litter")
+    result.artifacts = [artifact for artifact in result.artifacts if artifact.role != "picture"]
+    result.save(folder)
+    assert not (folder / "picture.png").exists() and "picture" not in Result.load(folder)
+
+
+def test_an_empty_folder_is_taken(result, tmp_path):
+    assert Result.load(result.save(tmp_path)).task == "heal"
+
+
+def test_other_files_are_never_touched(result, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.doc").write_text("years of work")
+    with pytest.raises(BrainDiffusionError, match="holds files that are not a result"):
+        result.save(mine)
+    assert [file.name for file in mine.iterdir()] == ["thesis.doc"]
+
+    folder = result.save(tmp_path / "out")
+    (folder / "notes.txt").write_text("my own notes")
+    before = sorted(file.name for file in folder.iterdir())
+    with pytest.raises(BrainDiffusionError, match="notes.txt"):
+        result.save(folder)
+    assert sorted(file.name for file in folder.iterdir()) == before
+
+
+def test_a_manifest_cannot_name_files_elsewhere(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("precious")
+    manifest = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    (folder / "result.json").write_text(
+        json.dumps(manifest | {"files": [*manifest["files"], "../outside.txt"]})
+    )
+    result.save(folder)
+    assert outside.read_text() == "precious"
+    manifest["artifacts"][0]["path"] = "../outside.txt"
+    (folder / "result.json").write_text(json.dumps(manifest))
+    with pytest.raises(BrainDiffusionError, match="not whole"):
+        Result.load(folder)
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyboardInterrupt(), RuntimeError("a bug"), OSError(errno.ENOSPC, "No space left")]
+)
+def test_a_failed_save_leaves_nothing(result, tmp_path, fault):
+    def fail(path):
+        path.write_bytes(b"half a pict")
+        raise fault
+
+    result["picture"].draw = fail
+    with pytest.raises((KeyboardInterrupt, RuntimeError, BrainDiffusionError)) as caught:
+        result.save(tmp_path / "new" / "deep" / "out")
+    assert list(tmp_path.iterdir()) == []
+    if isinstance(fault, OSError):
+        assert "the disk is full" in str(caught.value) and "nothing was kept" in str(caught.value)
+
+
+def test_a_failed_save_keeps_the_earlier_result(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    result["picture"].draw = lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "broken disk"))
+    with pytest.raises(BrainDiffusionError, match="broken disk"):
+        result.save(folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_nan_never_reaches_the_manifest(result, tmp_path):
+    result["findings"].rows[0]["volume_ml"] = float("nan")
+    with pytest.raises(ValueError):
+        result.save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_folder_before_a_run(tmp_path):
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(BrainDiffusionError, match="is a file"):
+        check_folder(tmp_path / "a file")
+    with pytest.raises(BrainDiffusionError, match="is not a folder"):
+        check_folder(tmp_path / "a file" / "below")
+    assert check_folder(tmp_path / "new" / "deep") == [] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "damaged"),
+        ("{", "damaged"),
+        ("[]", "not a result"),
+        ('{"format": "other"}', "not a result"),
+        (None, "no result.json"),
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "result.json").write_text(text)
+    with pytest.raises(BrainDiffusionError, match=said):
+        Result.load(tmp_path)
+
+
+def test_a_damaged_volume_is_refused(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    path = folder / "heatmap_synthetic.nii.gz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BrainDiffusionError, match="damaged"):
+        Result.load(folder)
+    path.unlink()
+    with pytest.raises(BrainDiffusionError, match="missing"):
+        Result.load(folder)
+
+
+def test_unknown_kinds_are_a_mistake():
+    with pytest.raises(ValueError, match="kind"):
+        Artifact("heatmap", "image")
