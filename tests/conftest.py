@@ -13,9 +13,16 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from braindiffusion.imaging.volume import Volume  # noqa: E402
+from braindiffusion.paths import data_root  # noqa: E402
 from braindiffusion.tasks import base  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def needs_data(name: str) -> pytest.MarkDecorator:
+    """Skips a test where the scans `name` of docs/data.md are not there."""
+    there = (data_root() / name).exists()
+    return pytest.mark.skipif(not there, reason=f"needs '{name}' of docs/data.md in {data_root()}")
 
 
 @pytest.fixture

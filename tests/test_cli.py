@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -165,18 +166,38 @@ def test_inspect_names_what_was_mended(scan, tmp_path, capsys):
     assert "repaired" in said[0] and len(said) >= 2
 
 
-def test_train_and_evaluate_pass_their_options_on(monkeypatch):
+def test_train_makes_a_plan_for_the_models_trainer(monkeypatch, capsys):
+    from braindiffusion.cli_train import TRAINERS
+
+    pytest.importorskip("torch")
+    plans = []
+    for name in TRAINERS.values():
+        module = importlib.import_module(f"braindiffusion.training.{name}")
+        monkeypatch.setattr(module, "main", lambda plan, name=name: plans.append((name, plan)) or Path("ema"))
+    assert cli.main(["train", "t1-brain-2mm", "--hours", "0.5", "--resume", "x", "--batch", "4"]) == 0
+    name, plan = plans[0]
+    assert name == "prior" and plan.hours == 0.5 and plan.resume == Path("x") and plan.batch == 4
+    assert plan.folder == Path("runs/t1-brain-2mm") and "'ema'" in capsys.readouterr().out
+    for wrong in (["--hours", "-1"], ["--hours", "soon"], []):
+        assert cli.main(["train", "t1-brain-2mm", *wrong]) == 2
+    assert cli.main(["train", "t2-brain", "--hours", "1"]) == 2
+
+
+def test_every_trainer_trains_the_model_of_its_name():
+    from braindiffusion.cli_train import TRAINERS
+
+    pytest.importorskip("torch")
+    for model, module in TRAINERS.items():
+        assert importlib.import_module(f"braindiffusion.training.{module}").NAME == model
+
+
+def test_evaluate_passes_its_options_on(monkeypatch):
     calls = []
-    for name in ("training.trainer", "evaluation.run"):
-        module = types.ModuleType(f"braindiffusion.{name}")
-        module.main = lambda argv, name=name: calls.append((name, argv))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert cli.main(["train", "t1-brain-2mm", "--hours", "0.5", "--resume", "x"]) == 0
+    module = types.ModuleType("braindiffusion.evaluation.run")
+    module.main = lambda argv: calls.append(argv)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     assert cli.main(["evaluate", "--only", "healing"]) == 0
-    assert calls == [
-        ("training.trainer", ["t1-brain-2mm", "--hours", "0.5", "--resume", "x"]),
-        ("evaluation.run", ["--only", "healing"]),
-    ]
+    assert calls == [["--only", "healing"]]
 
 
 def test_schema_is_written_and_checked(toy, tmp_path, monkeypatch, capsys):

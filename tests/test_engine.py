@@ -223,7 +223,7 @@ class TestMemory:
             raise MemoryError
 
         make_task("insatiable", run=run)
-        with pytest.raises(BrainDiffusionError, match="even in its smallest form"):
+        with pytest.raises(BrainDiffusionError, match="not enough memory even"):
             engine.run("insatiable", {"scan": scan})
 
     def test_a_failing_card_is_left(self, make_task, toy, scan, monkeypatch):

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .cli_options import add_parameters, collect, flag
+from .cli_train import add_training_options, train
 from .errors import BrainDiffusionError, Cancelled, Refused
 from .tasks import base
 from .tasks.base import Task, WrongParameters
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         before = None
     try:
         options, rest = _parser().parse_known_args(arguments)
-        if rest and options.command not in ("train", "evaluate"):
+        if rest and options.command != "evaluate":
             raise WrongParameters(
                 f"There is no option '{rest[0]}' here; see 'braindiffusion {options.command} --help'."
             )
@@ -82,9 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate_options(inspect)
     inspect.set_defaults(act=_inspect)
 
-    train = _command(commands, "train", "Train a model; further options are the trainer's own.")
-    train.add_argument("model", metavar="MODEL", help="name of the model, such as t1-brain-2mm")
-    train.add_argument("--hours", type=float, required=True, help="how long to train, in hours")
+    train = _command(commands, "train", "Train a model; stop it at any time and go on with --resume.")
+    add_training_options(train)
     train.set_defaults(act=_train)
 
     evaluate = _command(
@@ -176,8 +176,8 @@ def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _train(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    trainer = importlib.import_module("braindiffusion.training.trainer")
-    return trainer.main([options.model, "--hours", str(options.hours), *rest]) or DONE
+    print(f"The weights are in '{train(options)}'.")
+    return DONE
 
 
 def _evaluate(options: argparse.Namespace, rest: Sequence[str]) -> int:

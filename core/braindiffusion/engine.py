@@ -208,7 +208,7 @@ def _next_step(plan: Plan, error: RuntimeError | MemoryError) -> tuple[Plan, str
     step = plan.smaller()
     if step is None:
         raise BrainDiffusionError(
-            "There is not enough memory for this run even in its smallest form; close other programs and retry."
+            "There is not enough memory even for the smallest form of this run; close other programs."
         ) from error
     return step
 

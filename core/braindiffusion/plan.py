@@ -1,4 +1,4 @@
-"""Where and how to compute: device, precision, samples at once, threads, and what to try when memory runs out.
+"""Where and how to compute: device, precision, samples at once, threads, and what to try if memory ends.
 
 Nothing here imports torch before it is asked about a device, so a plan for the processor is free.
 """
@@ -25,7 +25,7 @@ USABLE_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Plan:
-    """`device` is "cpu", "cuda" or "cuda:1"; `batch` samples are computed at once, in about `memory_bytes`."""
+    """`device` is "cpu", "cuda" or "cuda:1"; `batch` samples at once need about `memory_bytes`."""
 
     device: str = "cpu"
     precision: Precision = "fp32"

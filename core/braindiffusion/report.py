@@ -131,7 +131,7 @@ def cut(volume: Volume, plane: Plane, position: ArrayLike, box: Box, *, labels: 
 
 
 def heal_picture(result: Result, path: Path) -> None:
-    """Write the PNG of a heal result: original, healed, heat map, through the strongest finding and elsewhere."""
+    """Write the PNG of a heal result: original, healed, heat map, in slices through the strongest finding."""
     figure = heal_figure(result)
     figure.savefig(path, dpi=110, facecolor="black", metadata={"Description": CORNER_TEXT})
 
@@ -300,7 +300,8 @@ def _caption(result: Result) -> str:
     )
     return (
         "Radiological convention: the patient's right (R) is on the left of the picture. "
-        f"Outlined in cyan: findings. {CORNER_TEXT}, not for diagnosis.\nThe heat map shows a difference from a model of healthy brains, "
+        f"Outlined in cyan: findings. {CORNER_TEXT}, not for diagnosis.\n"
+        "The heat map shows a difference from a model of healthy brains, "
         f"which is not a diagnosis; transparent below z = {heat_window(result)[0]:g}. "
         f"{made[:1].upper()}{made[1:]}"
     )

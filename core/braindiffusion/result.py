@@ -199,7 +199,7 @@ def check_folder(folder: str | Path) -> list[str]:
     strangers = sorted(content - {MANIFEST, *earlier})
     if strangers:
         raise BrainDiffusionError(
-            f"'{folder}' holds, beside an earlier result, '{strangers[0]}', which would mix with the new one; "
+            f"'{folder}' holds, beside an earlier result, '{strangers[0]}', which is no part of it; "
             "give an empty or a new folder."
         )
     return earlier

@@ -58,7 +58,7 @@ class Parameters(BaseModel):
 def parameter(
     default: Any, title: str, help: str, *, unit: str | None = None, advanced: bool = False, **limits: Any
 ) -> Any:
-    """Declare one parameter. `title` is its label, `help` one sentence, `limits` are pydantic's ge, gt, le, lt.
+    """Declare one parameter. `title` is its label, `help` a sentence, `limits` pydantic's ge, gt, le, lt.
 
     A default of `...` makes the parameter required.
     """

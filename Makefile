@@ -1,0 +1,49 @@
+# Each target works alone on a bare machine: it makes its own environment in .venv first.
+#   make demo       heal the sample patient, with a picture, in ./demo
+#   make test       lint, types and tests
+#   make slow       the tests that take long
+#   make evaluate   measure the models and write docs/results.md
+#   make PYTHON=python3.12 demo    with a Python of your choice, 3.10 to 3.13
+
+VENV := .venv
+RUN := $(VENV)/bin
+SAMPLE := resources/samples/sample-patient.nii.gz
+PROJECT := pyproject.toml constraints-cpu.txt tools/prepare.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow evaluate lint types schema clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(VENV)/.ready: $(PROJECT)
+	@sh tools/prepare.sh $(VENV) .
+	@touch $@
+
+$(VENV)/.ready-test: $(PROJECT)
+	@sh tools/prepare.sh $(VENV) '.[test]'
+	@touch $(VENV)/.ready $@
+
+demo: $(VENV)/.ready
+	$(RUN)/braindiffusion heal $(SAMPLE) --output demo --seed 7
+
+test: lint types
+	$(RUN)/python -m pytest -q -m "not slow" $(TESTS)
+
+slow: $(VENV)/.ready-test
+	$(RUN)/python -m pytest -q -m slow $(TESTS)
+
+lint: $(VENV)/.ready-test
+	$(RUN)/ruff check .
+
+types: $(VENV)/.ready-test
+	$(RUN)/mypy
+
+evaluate: $(VENV)/.ready-test
+	$(RUN)/braindiffusion evaluate
+
+schema: $(VENV)/.ready
+	$(RUN)/braindiffusion schema
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
