@@ -42,8 +42,12 @@ if [ ! -x "$venv/bin/python" ] || ! good_version "$venv/bin/python" || ! "$venv/
         need python3 python3-venv
         python=$(find_python)
     fi
-    [ -n "$python" ] || stop "Python 3.10, 3.11, 3.12 or 3.13 is needed, and ${PYTHON:-python3} is $(${PYTHON:-python3} --version 2>&1 || true);" \
-        "install one and run: make PYTHON=/path/to/it"
+    if [ -z "$python" ]; then
+        named=${PYTHON:-python3}
+        found=$("$named" --version 2>/dev/null) || found="not there"
+        stop "Python 3.10, 3.11, 3.12 or 3.13 is needed, and $named is $found;" \
+            "install one and run: make PYTHON=/path/to/it"
+    fi
     # Debian splits venv from Python: the standard library then lacks ensurepip.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         need "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
