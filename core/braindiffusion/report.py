@@ -50,7 +50,7 @@ _VIEWS: dict[Plane, tuple[int, int, int, tuple[str, str, str, str]]] = {
 _CUT = {"axial": 2, "coronal": 1, "sagittal": 0}
 _STEP_MM = 1.0
 # Room for the letters, so that none lies on the brain.
-_MARGIN_MM = 9.0
+_MARGIN_MM = 12.0
 
 
 def summary(result: Result) -> str:
