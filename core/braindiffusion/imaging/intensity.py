@@ -1,0 +1,86 @@
+"""Intensities of a brain: the bias field, and a reversible scale on which grey and white matter have fixed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy.ndimage import zoom
+
+GREY, WHITE = 0.70, 1.0
+"""Model intensity of the grey and the white matter landmark; background is 0."""
+
+
+@dataclass(frozen=True)
+class TissueScale:
+    """Monotone piecewise linear map through (0, 0), (grey, 0.70) and (white, 1.00), extended beyond white matter.
+
+    `grey` and `white` are bias-corrected native intensities. For contrasts where grey matter is not darker than white
+    matter the map is a plain division by `white`, so that it stays reversible.
+    """
+
+    grey: float
+    white: float
+
+    @property
+    def knots(self) -> tuple[np.ndarray, np.ndarray]:
+        if not 0 < self.grey < 0.95 * self.white:
+            return np.array([0.0, self.white]), np.array([0.0, WHITE])
+        return np.array([0.0, self.grey, self.white]), np.array([0.0, GREY, WHITE])
+
+    def to_model(self, native: np.ndarray) -> np.ndarray:
+        """Model intensity (white matter = 1) of bias-corrected native intensity, same shape, float32."""
+        return _piecewise(native, *self.knots)
+
+    def to_native(self, model: np.ndarray) -> np.ndarray:
+        """Bias-corrected native intensity of model intensity: the exact inverse of `to_model`."""
+        return _piecewise(model, *self.knots[::-1])
+
+
+def _piecewise(values: np.ndarray, knots: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Linear interpolation that goes on with the outer slopes on both sides."""
+    values = np.asarray(values, np.float32)
+    slopes = np.diff(targets) / np.diff(knots)
+    below = targets[0] + (values - knots[0]) * slopes[0]
+    above = targets[-1] + (values - knots[-1]) * slopes[-1]
+    inside = np.interp(values, knots, targets)
+    return np.where(values < knots[0], below, np.where(values > knots[-1], above, inside)).astype(np.float32)
+
+
+def log_bias_field(model: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Smooth logarithm of the bias field of `model` [X, Y, Z] inside `mask`, mean 0 there (N4 at half resolution).
+
+    Dividing by its exponential flattens the image. One thread, so that the same scan gives the same field.
+    """
+    half = tuple(slice(None, None, 2) for _ in range(3))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(model[half], np.float32) + 1e-3)
+    region = sitk.GetImageFromArray(np.ascontiguousarray(mask[half], np.uint8))
+    corrector = sitk.N4BiasFieldCorrectionImageFilter()
+    corrector.SetNumberOfThreads(1)
+    corrector.SetMaximumNumberOfIterations([30, 20])
+    corrector.SetConvergenceThreshold(1e-3)
+    corrector.Execute(image, region)
+    field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
+    full = zoom(field, [n / m for n, m in zip(model.shape, field.shape)], order=1, mode="nearest", grid_mode=True)
+    return (full - full[mask].mean()).astype(np.float32)
+
+
+def tissue_means(values: np.ndarray, priors: np.ndarray, iterations: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means (3,), standard deviations (3,) and shares (3,) of CSF, grey and white matter among `values` (N,).
+
+    Expectation maximisation of a Gaussian mixture whose weights vary in space (unified segmentation, Ashburner and Friston
+    2005): `priors` (3, N) sums to one. A uniform outlier class takes lesions and rims, so that they move no landmark.
+    """
+    spread = float(values.std()) + 1e-6
+    means = (priors**4 @ values) / (priors**4).sum(1)
+    deviations = np.full(3, spread / 2)
+    outlier = 0.02 / (8 * spread)
+    for _ in range(iterations):
+        distance = (values - means[:, None]) / deviations[:, None]
+        likelihood = priors * np.exp(-0.5 * distance**2) / (2.5066 * deviations[:, None])
+        posterior = likelihood / (likelihood.sum(0) + outlier)
+        weight = posterior.sum(1) + 1e-6
+        means = (posterior @ values) / weight
+        deviations = np.sqrt((posterior * (values - means[:, None]) ** 2).sum(1) / weight) + 0.01 * spread
+    return means, deviations, weight / len(values)

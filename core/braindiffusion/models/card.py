@@ -1,0 +1,70 @@
+"""The card of a model: what it is, what it was trained on, what it measures, and how to know that it is intact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..diffusion.covariate import Covariate
+from ..errors import BrainDiffusionError
+from ..paths import resources
+
+WEIGHTS = "weights.safetensors"
+
+
+class Card(BaseModel):
+    """Content of `resources/models/<name>/card.json`.
+
+    architecture: {"class", "arguments"} of a network in `nets/`. path: noise path, {"kind", ...}. parametrisation: {"kind",
+    ...}. frame: the grid and intensities that the network expects. fingerprint: mean absolute output, and first values, on
+    fixed input. measured: figures of `docs/results.md` with the command that makes them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    title: str
+    intended_use: str
+    not_for: str
+    architecture: dict[str, Any]
+    parametrisation: dict[str, Any] = Field(default_factory=dict)
+    path: dict[str, Any] = Field(default_factory=dict)
+    covariates: list[dict[str, Any]] = Field(default_factory=list)
+    frame: dict[str, Any]
+    training: dict[str, Any]
+    licence: str
+    measured: dict[str, Any] = Field(default_factory=dict)
+    parameters: int
+    sha256: str
+    files: dict[str, str] = Field(default_factory=dict)
+    fingerprint: list[float]
+
+    def conditions(self) -> tuple[Covariate, ...]:
+        """The covariates as the panel, the conditions and the network's input know them."""
+        return tuple(Covariate.from_json(entry) for entry in self.covariates)
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a shipped model. Raises BrainDiffusionError where there is none of that name."""
+    folder = resources() / "models" / name
+    if "/" in name or "\\" in name or not (folder / "card.json").is_file():
+        known = ", ".join(sorted(path.parent.name for path in (resources() / "models").glob("*/card.json"))) or "none"
+        raise BrainDiffusionError(f"There is no model named '{name}'; the installed models are: {known}.")
+    return folder
+
+
+def read_card(folder: Path) -> Card:
+    """The card in `folder`. Raises BrainDiffusionError where it is missing or not a card."""
+    try:
+        return Card.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BrainDiffusionError(f"The model card in {folder.name} cannot be read ({reason}); install the model again.") from None
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write `card` as indented JSON."""
+    (folder / "card.json").write_text(json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,35 @@
+"""Folding space into channels by the orthonormal Haar transform, and back.
+
+White noise stays white (the transform is a rotation), so a diffusion network may fold its input without changing the noise
+it was told about. One level halves each axis and makes eight bands of one channel: the block mean first, then the details.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@lru_cache(maxsize=8)
+def _kernel(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The eight orthonormal 2x2x2 Haar filters, [8, 1, 2, 2, 2]."""
+    low, high = torch.tensor([1.0, 1.0]) / 2**0.5, torch.tensor([1.0, -1.0]) / 2**0.5
+    filters = [torch.einsum("i,j,k->ijk", *axes) for axes in product((low, high), repeat=3)]
+    return torch.stack(filters)[:, None].to(device=device, dtype=dtype)
+
+
+def fold(x: Tensor) -> Tensor:
+    """[B, C, X, Y, Z] with even X, Y, Z -> [B, 8 C, X/2, Y/2, Z/2]; orthonormal."""
+    kernel = _kernel(x.dtype, x.device).repeat(x.shape[1], 1, 1, 1, 1)
+    return functional.conv3d(x, kernel, stride=2, groups=x.shape[1])
+
+
+def unfold(x: Tensor) -> Tensor:
+    """The inverse of `fold`: [B, 8 C, X, Y, Z] -> [B, C, 2 X, 2 Y, 2 Z]."""
+    channels = x.shape[1] // 8
+    kernel = _kernel(x.dtype, x.device).repeat(channels, 1, 1, 1, 1)
+    return functional.conv_transpose3d(x, kernel, stride=2, groups=channels)

@@ -1,0 +1,89 @@
+"""Real brains for training: each once on a 1 mm copy of the model grid, then drawn at 2 mm with small changes of pose."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ..imaging.frame import Frame
+from ..imaging.grid import GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
+from .fields import chance, diffeomorphism, identity_grid, log_uniform, random_linear, uniform, warp
+
+_QUANTUM = 1 / 127
+"""Step of the stored intensity: white matter is 127, so that bytes reach twice white matter."""
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One scan. fine: uint8 [160, 192, 160] at 1 mm on the model grid's field of view, already blurred for 2 mm."""
+
+    name: str
+    age: float
+    sex: float
+    fine: Tensor
+
+    @cached_property
+    def image(self) -> Tensor:
+        """The brain on the model grid as it is, [80, 96, 80]: what a frame would show the models."""
+        return self.sample(identity_grid(GRID_SHAPE))
+
+    def sample(self, points: Tensor) -> Tensor:
+        """Model intensities at model voxel indices `points` [3, X, Y, Z]."""
+        return warp(self.fine[None].float(), 2 * points + 0.5)[0] * _QUANTUM
+
+
+def participants(root: Path, split: str) -> list[dict[str, str]]:
+    """Rows of `t1_brains/participants.tsv` whose column `split` says "train" or "val"."""
+    with open(root / "t1_brains" / "participants.tsv") as table:
+        return [row for row in csv.DictReader(table, delimiter="\t") if row["split"] == split]
+
+
+def brains(root: Path, split: str, cache: Path) -> list[Brain]:
+    """The real brains of `split`, framed once and kept in `cache` (a folder)."""
+    cache.mkdir(parents=True, exist_ok=True)
+    return [_brain(root, row, cache) for row in participants(root, split)]
+
+
+def _brain(root: Path, row: dict[str, str], cache: Path) -> Brain:
+    name = row["participant_id"]
+    file = cache / f"{name}.npy"
+    if not file.exists():
+        np.save(file, _fine(root / "t1_brains" / f"{name}_T1w_brain.nii.gz"))
+    return Brain(name, float(row["age"]), 1.0 if row["sex"] == "m" else 0.0, torch.from_numpy(np.load(file)))
+
+
+def _fine(path: Path) -> np.ndarray:
+    image = nib.load(path)
+    data = image.get_fdata(dtype=np.float32)  # type: ignore[attr-defined]
+    frame = Frame.fit(data, image.affine, data > 0)  # type: ignore[attr-defined]
+    half = np.diag([0.5, 0.5, 0.5, 1.0])
+    half[:3, 3] = -0.25
+    shape = tuple(2 * n for n in GRID_SHAPE)
+    native = sample(smooth_for(data, spacing_of(frame.affine), GRID_SPACING), frame.index @ half, shape)
+    flat = native * np.exp(-sample(frame.log_bias, half, shape))
+    model = np.clip(frame.scale.to_model(flat), 0, 2) * (sample(frame.mask.astype(np.float32), half, shape) > 0.5)
+    return np.rint(model / _QUANTUM).clip(0, 255).astype(np.uint8)
+
+
+def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> tuple[Tensor, float]:
+    """A slightly moved, stretched and bent copy [80, 96, 80], mirrored half the time, and its volume's factor.
+
+    `gentle` leaves out the deformation in most draws: what generation should look like.
+    """
+    points, factor = identity_grid(GRID_SHAPE), 1.0
+    if not gentle or chance(generator, 0.6):
+        linear = random_linear(generator, 3.0, 0.05, 0.02)
+        middle = ((torch.tensor(GRID_SHAPE) - 1) / 2).view(3, 1, 1, 1)
+        shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)]).view(3, 1, 1, 1)
+        bend = diffeomorphism(generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40))
+        points = torch.einsum("ij,jxyz->ixyz", linear, points - middle) + middle + shift + bend
+        factor = 1 / float(torch.linalg.det(linear))
+    image = brain.sample(points)
+    return (image.flip(0) if chance(generator, 0.5) else image), factor

@@ -1,0 +1,161 @@
+"""Training of `t1-brain-2mm`: one network that generates, heals and inpaints (`braindiffusion train t1-brain-2mm --hours H`).
+
+An example is a brain x0 and what the network is told about it: nothing but covariates (generate), the brain with implanted
+lesions (heal), the brain as it is (heal: must come back unchanged), or the brain with a hole (inpaint).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ..anatomy import from_freesurfer, volumes_ml
+from ..diffusion.cond import Cond
+from ..diffusion.covariate import Covariate
+from ..diffusion.path import Node
+from ..imaging.grid import GRID_SHAPE
+from ..nets.prior import PriorDenoiser, PriorNet
+from ..paths import data_root
+from .brains import Brain, brains, draw_brain
+from .fields import chance, log_uniform
+from .label_maps import subjects
+from .lesions import VOXEL_ML, blob, implant
+from .population import Subject, degrade, draw_labels, paint_labels, strip, t1_contrast
+from .shapes import training_shapes
+from .trainer import Batch, Plan, train
+
+NAME = "t1-brain-2mm"
+COVARIATES = (
+    Covariate("age", "Age", "years", 19, 52, (-1, 1)),
+    Covariate("sex", "Sex", "", 0, 1, (-1, 1), {"female": 0.0, "male": 1.0}),
+    Covariate("ventricles", "Ventricular volume", "ml", 8, 60, (-1, 1)),
+    Covariate("brain", "Brain volume", "ml", 850, 1400, (-1, 1)),
+)
+MODES = {"generate": 0.30, "heal": 0.38, "keep": 0.14, "inpaint": 0.18}
+SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
+
+
+class Draw:
+    """`draw(generator)` of the trainer. `volumes` (a JSON file) gives ventricular and brain volume of real brains in ml."""
+
+    def __init__(self, root: Path, cache: Path, volumes: Path | None = None) -> None:
+        self.root = root
+        self.brains = brains(root, "train", cache)
+        self.subjects = subjects(root, "train")
+        self.shapes = training_shapes(root)
+        self.volumes = json.loads(volumes.read_text()) if volumes and volumes.exists() else {}
+
+    def __call__(self, generator: Generator) -> Batch:
+        mode = _pick(generator, MODES)
+        if chance(generator, 0.7):
+            brain = self.brains[int(torch.randint(len(self.brains), (), generator=generator))]
+            image, values = self._real(generator, brain, mode == "generate")
+            real = 1.0
+        else:
+            image, values = self._synthetic(generator, self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))])
+            real = 0.0
+        if mode != "generate":
+            image = _worn(generator, image)
+        guide, hole = self._guide(generator, image, mode)
+        covariates, known = _conditions(generator, values, mode)
+        return {
+            "x0": image[None],
+            "guide": guide[None],
+            "hole": hole[None],
+            "has_guide": torch.tensor(float(mode != "generate")),
+            "covariates": covariates,
+            "known": known,
+            "real": torch.tensor(0.5 if chance(generator, 0.1) else real),
+            "sigma": torch.tensor(noise_level(generator)),
+            "noise": torch.randn(1, *GRID_SHAPE, generator=generator),
+        }
+
+    def _real(self, generator: Generator, brain: Brain, gentle: bool) -> tuple[Tensor, list[float | None]]:
+        image, factor = draw_brain(generator, brain, gentle)
+        known = self.volumes.get(brain.name)
+        sizes = [known["ventricles"] * factor, known["brain"] * factor] if known else [None, None]
+        return image, [brain.age, brain.sex, *sizes]
+
+    def _synthetic(self, generator: Generator, subject: Subject) -> tuple[Tensor, list[float | None]]:
+        pose = {"degrees": 3.0, "scale": 0.08, "shear": 0.03, "shift": 2.0, "bend": 2.0}
+        fine, truth = draw_labels(generator, subject, GRID_SHAPE, pose)
+        fine = strip(generator, fine, subject.codes, keep_csf=True)
+        image = paint_labels(generator, fine, *t1_contrast(generator, subject.codes, self.root))
+        image = degrade(generator, image, 0.05, 0.5, 0.02, 0.0)
+        inside = functional.avg_pool3d((subject_brain(subject)[fine.long()]).float()[None, None], 2)[0, 0] > 0.5
+        sizes = volumes_ml(from_freesurfer(subject.codes)[truth.long().numpy()], VOXEL_ML)
+        image = image.clamp(0, 2) * inside
+        mirrored = chance(generator, 0.5)
+        return (image.flip(0) if mirrored else image), [None, None, sizes["ventricles"], sizes["brain"]]
+
+    def _guide(self, generator: Generator, image: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        empty = torch.zeros_like(image)
+        if mode == "generate":
+            return empty, empty
+        if mode == "keep":
+            return image, empty
+        if mode == "heal":
+            return implant(generator, image, self.shapes)[0], empty
+        hole = blob(generator, image > 0.05, log_uniform(generator, 0.5, 120))
+        return image * (1 - hole), hole
+
+
+def subject_brain(subject: Subject) -> Tensor:
+    """bool per value of `subject.labels`: inside the intracranial space."""
+    return torch.from_numpy(from_freesurfer(subject.codes) > 0)
+
+
+def _pick(generator: Generator, shares: dict[str, float]) -> str:
+    names = list(shares)
+    return names[int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=generator))]
+
+
+def _worn(generator: Generator, image: Tensor) -> Tensor:
+    """The brain as another scanner might show it: contrast, bias field, blur and noise. It is the target too, so all of it stays."""
+    inside = image > 0.02
+    if chance(generator, 0.5):
+        image = image.clamp(min=0) ** log_uniform(generator, 0.8, 1.25)
+    if chance(generator, 0.6):
+        image = degrade(generator, image, 0.12, 0.6, 0.05, 0.15)
+    return image.clamp(0, 2) * inside
+
+
+def _conditions(generator: Generator, values: list[float | None], mode: str) -> tuple[Tensor, Tensor]:
+    """Scaled covariates and known flags [K]: each dropped 15 % and all together 15 %; volumes oftener where there is a guide."""
+    drop_all = chance(generator, 0.15)
+    known, scaled = [], []
+    for covariate, value in zip(COVARIATES, values):
+        volume = covariate.name in ("ventricles", "brain")
+        dropped = drop_all or chance(generator, 0.6 if volume and mode != "generate" else 0.15)
+        known.append(value is not None and not dropped)
+        scaled.append(covariate.scale(value) if value is not None and not dropped else 0.0)
+    return torch.tensor(scaled), torch.tensor(known)
+
+
+def noise_level(generator: Generator) -> float:
+    """sigma: half log-normal where images take shape (EDM), half log-uniform so that the start at 80 is trained too."""
+    if chance(generator, 0.5):
+        return min(max(math.exp(-1.0 + 1.2 * float(torch.randn((), generator=generator))), SIGMA_MIN), SIGMA_MAX)
+    return log_uniform(generator, 0.05, SIGMA_MAX)
+
+
+def loss_of(net: nn.Module, batch: Batch) -> Tensor:
+    """EDM's loss in voxel units: mean of (x0_hat - x0)^2 / c_out^2, with one scalar c_out per sample."""
+    cond = Cond(batch["covariates"], batch["known"], batch["real"], batch["guide"], batch["hole"], batch["has_guide"])
+    sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
+    node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
+    x = batch["x0"] + sigma * batch["noise"]
+    raw, centre, edm = PriorDenoiser(net).raw(x, node, cond)
+    return functional.mse_loss(raw.float(), edm.from_x0(batch["x0"] - centre, x - centre, node))
+
+
+def main(plan: Plan, volumes: Path | None = None) -> Path:
+    """Train for `plan.hours`; returns the EMA weights."""
+    return train(PriorNet(len(COVARIATES)), Draw(data_root(), plan.folder / "brains", volumes), loss_of, plan)
+
+

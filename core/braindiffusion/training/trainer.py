@@ -1,0 +1,189 @@
+"""One training loop for every network: EMA, bfloat16, one CPU or GPU, DDP through torchrun, resumable.
+
+    torchrun --nproc-per-node 4 -m braindiffusion train t1-brain-2mm --hours 8
+
+A run is bounded by hours, not steps; the learning rate follows the share of the hours that has passed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """hours of wall clock; batch per process; learning_rate at its peak; seed of the data; folder for checkpoints.
+
+    resume: a checkpoint or EMA weights to go on from. workers: data processes. threads: of each training process.
+    """
+
+    hours: float
+    batch: int
+    learning_rate: float
+    folder: Path
+    seed: int = 0
+    resume: Path | None = None
+    workers: int = 1
+    threads: int = 0
+    half_life: int = 400
+    save_every_s: float = 240.0
+
+
+class Stream(IterableDataset):
+    """Endless examples `draw(generator)`; example n of a seed is the same on any number of workers and processes."""
+
+    def __init__(self, draw: Callable[[torch.Generator], Batch], seed: int) -> None:
+        self.draw, self.seed = draw, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        n, step = rank * workers + worker, workers * world
+        while True:
+            yield self.draw(torch.Generator().manual_seed(self.seed * 1_000_003 + n))
+            n += step
+
+
+class Ema:
+    """Exponential moving average of the weights in float32, with a warm-up so that a short run is averaged too."""
+
+    def __init__(self, net: nn.Module, half_life: int) -> None:
+        self.decay = 0.5 ** (1 / half_life)
+        self.weights = {name: value.detach().float().clone() for name, value in net.state_dict().items()}
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, value in net.state_dict().items():
+            self.weights[name].lerp_(value.float(), 1 - decay)
+
+
+def rate(progress: float, step: int, peak: float) -> float:
+    """Learning rate: 60 steps of warm-up, then a cosine from `peak` to 2 % of it as `progress` goes from 0 to 1."""
+    return peak * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+def train(net: nn.Module, draw: Callable[[torch.Generator], Batch], loss_of: Callable[[nn.Module, Batch], Tensor], plan: Plan) -> Path:
+    """Train `net` on examples of `draw` with `loss_of(net, batch)`; returns the file of EMA weights (safetensors, float16)."""
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    device = _device()
+    net = net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=plan.learning_rate, weight_decay=1e-3, betas=(0.9, 0.99))
+    ema = _resume(net, optimiser, plan, device)
+    wrapped = _distributed(net, device)
+    loader = DataLoader(Stream(draw, plan.seed), batch_size=plan.batch, num_workers=plan.workers, prefetch_factor=4 if plan.workers else None)
+    start, saved, history = time.monotonic(), time.monotonic(), []
+    for step, batch in enumerate(loader):
+        progress = (time.monotonic() - start) / (plan.hours * 3600)
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = rate(progress, step, plan.learning_rate)
+        history.append(_step(wrapped, optimiser, {k: v.to(device) for k, v in batch.items()}, loss_of, device))
+        ema.update(net)
+        if len(history) == 50:
+            _log(plan.folder, step + 1, progress, history)
+            history = []
+        if time.monotonic() - saved > plan.save_every_s:
+            _save(net, optimiser, ema, plan.folder)
+            saved = time.monotonic()
+    return _save(net, optimiser, ema, plan.folder)
+
+
+def _step(net: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, loss_of: Callable[[nn.Module, Batch], Tensor], device: torch.device) -> float:
+    with torch.autocast(device.type, torch.bfloat16):
+        loss = loss_of(net, batch)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    if torch.isfinite(norm):
+        optimiser.step()
+    return float(loss.detach())
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)
+
+
+def _distributed(net: nn.Module, device: torch.device) -> nn.Module:
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return net
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return nn.parallel.DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, device: torch.device) -> Ema:
+    if plan.resume is None:
+        return Ema(net, plan.half_life)
+    if plan.resume.suffix == ".safetensors":
+        net.load_state_dict({name: value.float() for name, value in load_file(plan.resume).items()})
+        return Ema(net, plan.half_life)
+    state = torch.load(plan.resume, map_location=device, weights_only=True)
+    net.load_state_dict(state["net"])
+    optimiser.load_state_dict(state["optimiser"])
+    ema = Ema(net, plan.half_life)
+    ema.weights, ema.steps = state["ema"], state["ema_steps"]
+    return ema
+
+
+def _main_process() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _save(net: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path) -> Path:
+    """`checkpoint.pt` to go on from, `ema.safetensors` to ship; each replaced whole, so that a kill leaves the old one."""
+    target = folder / "ema.safetensors"
+    if not _main_process():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.weights, "ema_steps": ema.steps}
+    with _replacing(folder / "checkpoint.pt") as file:
+        torch.save(state, file)
+    with _replacing(target) as file:
+        save_file({name: value.half().contiguous().cpu() for name, value in ema.weights.items()}, file)
+    return target
+
+
+class _replacing(nullcontext):
+    def __init__(self, path: Path) -> None:
+        self.path, self.part = path, path.with_name(path.name + ".part")
+
+    def __enter__(self) -> Path:
+        return self.part
+
+    def __exit__(self, kind: type | None, *rest: object) -> None:
+        if kind is None:
+            self.part.replace(self.path)
+
+
+def _log(folder: Path, step: int, progress: float, losses: list[float]) -> None:
+    if not _main_process():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    row = {"step": step, "progress": round(progress, 4), "loss": round(sum(losses) / len(losses), 5)}
+    with open(folder / "log.jsonl", "a") as log:
+        log.write(json.dumps(row) + "\n")
+    print(row, flush=True)
