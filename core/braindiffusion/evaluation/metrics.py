@@ -137,7 +137,7 @@ def best_threshold_dice(cases: Sequence[Histogram], edges: np.ndarray) -> tuple[
 
 
 def findings(above: np.ndarray, voxel_ml: float, smallest_ml: float = 0.1) -> np.ndarray:
-    """Connected regions (corners touch) of the bool map `above` of at least `smallest_ml`, from 1 up, int32."""
+    """Connected regions (corners touch) of bool `above` of at least `smallest_ml`, numbered from 1, int32."""
     numbered, count = label(above, np.ones((3, 3, 3)))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1) * voxel_ml
     kept = np.flatnonzero((sizes >= smallest_ml - 1e-9) & (np.arange(count + 1) > 0))
