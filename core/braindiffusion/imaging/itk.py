@@ -1,0 +1,109 @@
+"""NRRD and MetaImage through SimpleITK, whose LPS ends here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import Refused
+from .geometry import LPS_TO_RAS, scale_to_mm, stated_affine
+from .limits import check_size, pick_frame
+from .notes import Notes
+from .stream import file_sha256
+from .volume import Volume
+from .voxels import check_grid, check_kind, one_frame_note
+
+_NRRD_SPACE = "left-posterior-superior"
+"""What SimpleITK reports once it has converted a named patient space."""
+_META_AXES = re.compile(r"^\s*(TransformMatrix|Orientation|Rotation)\s*=", re.MULTILINE)
+_NRRD_UNITS = re.compile(r'^space units:\s*"([^"]*)"', re.MULTILINE)
+_UNITS = {"m": "metre", "um": "micron", "µm": "micron", "micron": "micron", "microns": "micron"}
+_DETACHED = (".nhdr", ".mhd")
+
+
+def read_itk(
+    path: Path, notes: Notes, frame: int | None, orientation: str | None, dtype: type | None = np.float32
+) -> Volume:
+    """Read one frame; dtype None keeps the stored type (labels). Raises Refused and what SimpleITK raises."""
+    import SimpleITK as sitk
+
+    name = path.name
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    n_values, shape = reader.GetNumberOfComponents(), tuple(int(n) for n in reader.GetSize())
+    if n_values > 1:
+        raise Refused(
+            f"{name} holds {n_values} values in every voxel (a colour or a vector), not a scan in grey "
+            "values; give the original scan."
+        )
+    check_grid(name, shape)
+    stored = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).dtype
+    check_kind(name, stored)
+    check_size(
+        name, shape, stored.itemsize, None if path.suffix.lower() in _DETACHED else path.stat().st_size
+    )
+    n_frames = int(np.prod(shape[3:], dtype=np.int64))
+    index = pick_frame(name, n_frames, frame, notes)
+    if len(shape) > 3:
+        place = np.unravel_index(index, shape[3:], order="F")
+        reader.SetExtractSize([*shape[:3], *(0 for _ in shape[3:])])
+        reader.SetExtractIndex([0, 0, 0, *(int(i) for i in place)])
+        if n_frames == 1:
+            notes.repaired(one_frame_note(name, len(shape)))
+    affine = _affine(name, reader, _text_header(path), orientation, notes)
+    data = sitk.GetArrayFromImage(reader.Execute()).T
+    described = {
+        key: reader.GetMetaData(key) for key in ("Description", "Synthetic") if reader.HasMetaDataKey(key)
+    }
+    return Volume(
+        data.astype(dtype or stored, copy=False),
+        affine,
+        {
+            "source": str(path),
+            "format": "NRRD" if _is_nrrd(reader) else "MetaImage",
+            "sha256": file_sha256(path),
+            "descrip": described.get("Description", ""),
+            "units": "mm",
+            "space": "scanner",
+            "frame": index,
+            "synthetic": described.get("Synthetic", "").lower() in ("true", "yes"),
+        },
+    )
+
+
+def _is_nrrd(reader: Any) -> bool:
+    return reader.GetMetaData("ITK_InputFilterName") == "NrrdImageIO"
+
+
+def _affine(name: str, reader: Any, header: str, orientation: str | None, notes: Notes) -> np.ndarray:
+    """Voxel -> RAS mm; a file that names no space is not taken to be LPS, as SimpleITK does silently.
+
+    The one exception is a 4-D NRRD: that is how ITK itself writes, which always means LPS.
+    """
+    n = reader.GetDimension()
+    spacing = np.array(reader.GetSpacing()[:3])
+    is_nrrd = _is_nrrd(reader)
+    if is_nrrd:
+        space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ""
+        named = space == _NRRD_SPACE or (n > 3 and not space)
+    else:
+        named = bool(_META_AXES.search(header))
+    if named:
+        lps = np.eye(4)
+        lps[:3, :3] = np.reshape(reader.GetDirection(), (n, n))[:3, :3] * spacing
+        lps[:3, 3] = reader.GetOrigin()[:3]
+        affine = LPS_TO_RAS @ lps
+    else:
+        affine = stated_affine(name, reader.GetSize(), spacing, orientation, notes)
+    unit = _NRRD_UNITS.search(header) if is_nrrd else None
+    return scale_to_mm(name, affine, _UNITS.get(unit.group(1).lower(), "mm") if unit else "mm", notes)
+
+
+def _text_header(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    return re.split(rb"\r?\n\r?\n|ElementDataFile", start)[0].decode("utf-8", "replace")

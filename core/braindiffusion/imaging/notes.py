@@ -1,0 +1,25 @@
+"""What the gate has to tell about an image that it lets in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Notes:
+    """Sentences for a clinician, in the order in which they arose.
+
+    `changed` is true once voxels or geometry differ from what the file holds.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    changed: bool = False
+
+    def warn(self, sentence: str) -> None:
+        """Say something; the image is as the file has it."""
+        self.sentences.append(sentence)
+
+    def repaired(self, sentence: str) -> None:
+        """Say what was changed, and by how much."""
+        self.sentences.append(sentence)
+        self.changed = True
