@@ -2,7 +2,8 @@
 
     python tools/make_template.py
 
-T1, grey matter and white matter are averaged to the 2 mm model grid (model voxel -> template RAS millimetre) and stored as uint8.
+T1, grey matter and white matter are averaged to the 2 mm model grid (model voxel -> template RAS millimetre)
+and stored as uint8.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from braindiffusion.paths import resources
 
 
 def on_grid(image: nib.Nifti1Image) -> np.ndarray:
-    """The 1 mm map, smoothed for 2 mm and sampled on the model grid, scaled to its own maximum, uint8 [80, 96, 80]."""
+    """The 1 mm map, smoothed for 2 mm and sampled on the model grid, scaled to its own maximum, uint8 [80,
+    96, 80].
+    """
     data = np.nan_to_num(image.get_fdata())
     to_image = np.linalg.inv(image.affine) @ GRID_AFFINE
     sampled = affine_transform(gaussian_filter(data, 0.75), to_image, output_shape=GRID_SHAPE, order=1)

@@ -1,14 +1,19 @@
-"""The structures that `brain-anatomy-2mm` knows: one table for training, naming findings and measuring volumes."""
+"""The structures that `brain-anatomy-2mm` knows: one table for training, naming findings and measuring
+volumes.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Structure(NamedTuple):
-    """index: value in our label maps. name: as shown to a person. freesurfer: label numbers that are merged into it."""
+@dataclass(frozen=True)
+class Structure:
+    """index: value in our label maps. name: as shown to a person. freesurfer: label numbers that are merged
+    into it.
+    """
 
     index: int
     name: str
@@ -30,7 +35,12 @@ _PAIRED = {
     "accumbens": ((26,), (58,)),
     "ventral diencephalon": ((28,), (60,)),
 }
-_MIDLINE = {"third ventricle": (14, 72), "fourth ventricle": (15,), "brainstem": (16,), "outer CSF": (24, 30, 62, 85, 136, 137, 163, 164)}
+_MIDLINE = {
+    "third ventricle": (14, 72),
+    "fourth ventricle": (15,),
+    "brainstem": (16,),
+    "outer CSF": (24, 30, 62, 85, 136, 137, 163, 164),
+}
 
 
 def _table() -> tuple[Structure, ...]:
@@ -49,14 +59,17 @@ CSF = tuple(s.index for s in STRUCTURES if s.name == "outer CSF")
 PARENCHYMA = tuple(s.index for s in STRUCTURES if s.index and s.index not in VENTRICLES + CSF)
 
 MIRROR = np.arange(len(STRUCTURES))
-"""MIRROR[index] is the same structure on the other side: what a left-right flip of the image does to the labels."""
+"""MIRROR[index] is the same structure on the other side: what a left-right flip of the image does to the
+labels.
+"""
 for _name in _PAIRED:
     _left, _right = (s.index for s in STRUCTURES if s.name == _name)
     MIRROR[[_left, _right]] = _right, _left
 
 
 def from_freesurfer(labels: np.ndarray) -> np.ndarray:
-    """FreeSurfer numbers, any shape -> our indices, uint8. Cortical parcels 1000-2999 and 11100-12999 count as cortex.
+    """FreeSurfer numbers, any shape -> our indices, uint8. Cortical parcels 1000-2999 and 11100-12999 count
+    as cortex.
 
     Everything unknown, extra-cerebral tissue (500 and up) included, is outside.
     """
@@ -64,13 +77,20 @@ def from_freesurfer(labels: np.ndarray) -> np.ndarray:
     for structure in STRUCTURES:
         lookup[list(structure.freesurfer)] = structure.index
     cortex_left, cortex_right = 1, 2
-    for low, high, index in ((1000, 2000, cortex_left), (2000, 3000, cortex_right), (11100, 12000, cortex_left), (12100, 13000, cortex_right)):
+    for low, high, index in (
+        (1000, 2000, cortex_left),
+        (2000, 3000, cortex_right),
+        (11100, 12000, cortex_left),
+        (12100, 13000, cortex_right),
+    ):
         lookup[low:high] = index
     return lookup[labels.astype(np.int64)]
 
 
 def volumes_ml(labels: np.ndarray, voxel_ml: float) -> dict[str, float]:
-    """Intracranial, brain (parenchyma alone) and ventricular volume in millilitre of a label map of our indices."""
+    """Intracranial, brain (parenchyma alone) and ventricular volume in millilitre of a label map of our
+    indices.
+    """
     counts = np.bincount(np.asarray(labels, np.int64).ravel(), minlength=len(STRUCTURES)) * voxel_ml
     return {
         "intracranial": float(counts[1:].sum()),

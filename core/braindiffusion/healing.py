@@ -1,6 +1,8 @@
-"""The healed counterpart of a brain, from a diffusion prior: guided by the scan itself, or by partial diffusion.
+"""The healed counterpart of a brain, from a diffusion prior: guided by the scan itself, or by partial
+diffusion.
 
-Both work on the model grid, [80, 96, 80] with white matter 1, and both are generators of progress like the solvers.
+Both work on the model grid, [80, 96, 80] with white matter 1, and both are generators of progress like the
+solvers.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from .diffusion.solve import Step, dpmpp2m, q_sample, start
 from .models.loading import Model
 
 GUIDED_START = 20.0
-"""sigma at which guided sampling begins: the guide already says all that noise of this strength leaves visible."""
+"""sigma at which guided sampling begins: the guide already says all that noise of this strength leaves
+visible.
+"""
 PARTIAL_LEVELS = (0.15, 0.3, 0.6)
 """sigma to which partial diffusion takes the scan; white matter is 1."""
 HEALED_FROM = ("ventricles", "brain")
@@ -28,18 +32,27 @@ Denoise = Callable[..., torch.Tensor]
 
 
 def conditions(model: Model, values: Mapping[str, Any], n: int) -> Cond:
-    """Conditions of `n` samples of a real brain: age and sex where given, sizes never; values outside the range are flagged."""
+    """Conditions of `n` samples of a real brain: age and sex where given, sizes never; values outside the
+    range are flagged.
+    """
     told = {name: value for name, value in values.items() if value is not None and name not in HEALED_FROM}
     return Cond.from_values(model.covariates, [told] * n, real=1.0, allow_outside=True)
 
 
-def guided_steps(denoise: Denoise, path: NoisePath, cond: Cond, image: np.ndarray, seeds: Sequence[int], steps: int) -> Iterator[Step]:
-    """Sample healthy counterparts given the scan (methods.md B3.9): DPM-Solver++(2M) on a Karras grid from sigma 20.
+def guided_steps(
+    denoise: Denoise, path: NoisePath, cond: Cond, image: np.ndarray, seeds: Sequence[int], steps: int
+) -> Iterator[Step]:
+    """Sample healthy counterparts given the scan (methods.md B3.9): DPM-Solver++(2M) on a Karras grid from
+    sigma 20.
 
     image: [80, 96, 80]. One sample per seed; `Step.x` is [N, 1, 80, 96, 80].
     """
     device = cond.real.device
-    guide = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(device)[None, None].expand(len(seeds), -1, -1, -1, -1)
+    guide = (
+        torch.from_numpy(np.ascontiguousarray(image, np.float32))
+        .to(device)[None, None]
+        .expand(len(seeds), -1, -1, -1, -1)
+    )
     nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
     noise = gaussian((1, *image.shape), seeds).to(device)
     # From here on the image is drowned in noise, but its mean is known: it is the guide's.
@@ -47,13 +60,25 @@ def guided_steps(denoise: Denoise, path: NoisePath, cond: Cond, image: np.ndarra
 
 
 def partial_steps(
-    denoise: Denoise, path: NoisePath, cond: Cond, image: np.ndarray, seeds: Sequence[int], steps: int, sigma: float
+    denoise: Denoise,
+    path: NoisePath,
+    cond: Cond,
+    image: np.ndarray,
+    seeds: Sequence[int],
+    steps: int,
+    sigma: float,
 ) -> Iterator[Step]:
     """Noise the scan to `sigma` and denoise it with the prior alone (methods.md A29)."""
     device = cond.real.device
-    scan = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(device)[None, None].expand(len(seeds), -1, -1, -1, -1)
+    scan = (
+        torch.from_numpy(np.ascontiguousarray(image, np.float32))
+        .to(device)[None, None]
+        .expand(len(seeds), -1, -1, -1, -1)
+    )
     nodes = path.karras(steps, start=path.at_ratio(sigma))
-    return dpmpp2m(denoise, q_sample(scan, gaussian((1, *image.shape), seeds).to(device), nodes[0]), nodes, cond)
+    return dpmpp2m(
+        denoise, q_sample(scan, gaussian((1, *image.shape), seeds).to(device), nodes[0]), nodes, cond
+    )
 
 
 def heal(
@@ -69,10 +94,11 @@ def heal(
     precision: str = "fp32",
     batch: int = 0,
 ) -> Generator[float, None, np.ndarray]:
-    """Yields the share done (0 to 1) and returns healed samples [N, 80, 96, 80], 0 outside the brain (image = 0).
+    """Yields the share done (0 to 1) and returns healed samples [N, 80, 96, 80], 0 outside the brain (image =
+    0).
 
-    With "guided" one sample per seed; with "partial" one per level and seed. Samples are computed `batch` at a time (0: all);
-    their noise belongs to their seed, so the batch changes nothing but rounding.
+    With "guided" one sample per seed; with "partial" one per level and seed. Samples are computed `batch` at
+    a time (0: all); their noise belongs to their seed, so the batch changes nothing but rounding.
     """
     denoise = model.denoiser(device, precision)
     runs = [(sigma, list(seeds)) for sigma in (levels if method == "partial" else (None,))]
@@ -99,11 +125,25 @@ def _finish(generator: Generator[float, None, np.ndarray]) -> np.ndarray:
             return end.value
 
 
-def guided(model: Model, image: np.ndarray, seeds: Sequence[int], steps: int = 8, values: Mapping[str, Any] | None = None, **how: Any) -> np.ndarray:
+def guided(
+    model: Model,
+    image: np.ndarray,
+    seeds: Sequence[int],
+    steps: int = 8,
+    values: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> np.ndarray:
     """`heal` with method "guided", without the progress: [N, 80, 96, 80]."""
     return _finish(heal(model, image, seeds, steps, values, method="guided", **how))
 
 
-def partial(model: Model, image: np.ndarray, seeds: Sequence[int], steps: int = 6, levels: Sequence[float] = PARTIAL_LEVELS, **how: Any) -> np.ndarray:
+def partial(
+    model: Model,
+    image: np.ndarray,
+    seeds: Sequence[int],
+    steps: int = 6,
+    levels: Sequence[float] = PARTIAL_LEVELS,
+    **how: Any,
+) -> np.ndarray:
     """`heal` with method "partial", without the progress: [levels x seeds, 80, 96, 80]."""
     return _finish(heal(model, image, seeds, steps, method="partial", levels=levels, **how))

@@ -1,7 +1,8 @@
-"""From healed samples to one heat map: the residual as a z-score against residuals of normal brains and the samples' spread.
+"""From healed samples to one heat map: the residual as a z-score against residuals of normal brains and the
+samples' spread.
 
-The normal maps live in template space and reach a brain through its affine; they come from brains that the prior was not
-trained on, so that they show how it errs on new ones.
+The normal maps live in template space and reach a brain through its affine; they come from brains that the
+prior was not trained on, so that they show how it errs on new ones.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ VOXEL_ML = 0.008
 
 @dataclass(frozen=True)
 class NormalMaps:
-    """Residuals of normal brains in template space: mean and shrunken SD, [80, 96, 80] each, in units of white matter.
+    """Residuals of normal brains in template space: mean and shrunken SD, [80, 96, 80] each, in units of
+    white matter.
 
-    threshold: |z| above which normal brains show at most one finding of 0.1 ml or more on average. brains: how many.
+    threshold: |z| above which normal brains show at most one finding of 0.1 ml or more on average. brains:
+    how many.
     """
 
     mean: np.ndarray
@@ -37,21 +40,26 @@ class NormalMaps:
     brains: int
 
     @classmethod
-    def fit(cls, residuals: Sequence[np.ndarray], weights: Sequence[np.ndarray], threshold: float = np.inf) -> NormalMaps:
-        """Maps of residuals [80, 96, 80] in template space with brain `weights` (0..1) each; mirror images count too.
+    def fit(
+        cls, residuals: Sequence[np.ndarray], weights: Sequence[np.ndarray], threshold: float = np.inf
+    ) -> NormalMaps:
+        """Maps of residuals [80, 96, 80] in template space with brain `weights` (0..1) each; mirror images
+        count too.
 
-        The local variance of few brains is itself noisy, so it is smoothed over 4 mm and shrunk towards the brain's mean
-        variance as if that had been seen in six further brains.
+        The local variance of few brains is itself noisy, so it is smoothed over 4 mm and shrunk towards the
+        brain's mean variance as if that had been seen in six further brains.
         """
         both = [array[::side] for array in residuals for side in (1, -1)]
         seen = [array[::side] for array in weights for side in (1, -1)]
-        count = gaussian_filter(sum(seen), 1.0) + 1e-3  # type: ignore[call-overload]
+        count = gaussian_filter(sum(seen), 1.0) + 1e-3
         mean = gaussian_filter(sum(r * w for r, w in zip(both, seen)), 1.0) / (count + 6)
-        squares = gaussian_filter(sum(w * (r - mean) ** 2 for r, w in zip(both, seen)), 2.0)  # type: ignore[call-overload]
-        weight = gaussian_filter(sum(seen), 2.0)  # type: ignore[call-overload]
+        squares = gaussian_filter(sum(w * (r - mean) ** 2 for r, w in zip(both, seen)), 2.0)
+        weight = gaussian_filter(sum(seen), 2.0)
         overall = squares.sum() / max(weight.sum(), 1e-6)
         variance = (squares + 6 * overall) / (weight + 6)
-        return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32), float(threshold), len(residuals))
+        return cls(
+            mean.astype(np.float32), np.sqrt(variance).astype(np.float32), float(threshold), len(residuals)
+        )
 
     def save(self, path: Path) -> None:
         """Write as safetensors, float16."""
@@ -70,7 +78,8 @@ class NormalMaps:
 
 @dataclass(frozen=True)
 class Heat:
-    """z: |z| as shown. signed: z, above 0 where the scan is brighter than healed. spread: SD of the samples, white matter 1.
+    """z: |z| as shown. signed: z, above 0 where the scan is brighter than healed. spread: SD of the samples,
+    white matter 1.
 
     All float32 [80, 96, 80] on the model grid.
     """
@@ -81,7 +90,9 @@ class Heat:
 
 
 def residual(image: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Scan minus the mean of its healed samples [N, 80, 96, 80], lightly blurred inside the brain; 0 outside."""
+    """Scan minus the mean of its healed samples [N, 80, 96, 80], lightly blurred inside the brain; 0
+    outside.
+    """
     inside = (image > 0).astype(np.float32)
     blurred = gaussian_filter((image - samples.mean(0)) * inside, RESIDUAL_SIGMA)
     return blurred / np.maximum(gaussian_filter(inside, RESIDUAL_SIGMA), 0.2) * inside
@@ -103,11 +114,15 @@ def heat(image: np.ndarray, samples: np.ndarray, frame: Frame, normal: NormalMap
     deviation = np.where(deviation > 0, deviation, floor)
     uncertainty = np.sqrt(deviation**2 + gaussian_filter(spread, RESIDUAL_SIGMA) ** 2)
     signed = (residual(image, samples) - mean) / uncertainty * inside
-    return Heat(np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32))
+    return Heat(
+        np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32)
+    )
 
 
 def regions(z: np.ndarray, threshold: float, smallest_ml: float = SMALLEST_ML) -> tuple[np.ndarray, int]:
-    """Connected regions of z >= threshold with at least `smallest_ml`: labels [80, 96, 80] from 1, largest first, and how many."""
+    """Connected regions of z >= threshold with at least `smallest_ml`: labels [80, 96, 80] from 1, largest
+    first, and how many.
+    """
     numbered, count = label(z >= threshold, np.ones((3, 3, 3)))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
     kept = [n for n in np.argsort(-sizes, kind="stable") if sizes[n] * VOXEL_ML >= smallest_ml]
@@ -118,7 +133,9 @@ def regions(z: np.ndarray, threshold: float, smallest_ml: float = SMALLEST_ML) -
 
 
 def calibrate(maps: Sequence[np.ndarray], allowed: float = 1.0) -> float:
-    """The lowest threshold at which |z| `maps` of normal brains show at most `allowed` regions per brain on average."""
+    """The lowest threshold at which |z| `maps` of normal brains show at most `allowed` regions per brain on
+    average.
+    """
     low, high = 1.0, max(float(z.max()) for z in maps) + 1
     for _ in range(24):
         middle = (low + high) / 2

@@ -18,6 +18,6 @@ def resources() -> Path:
 
 
 def data_root() -> Path:
-    """Folder with the scans of `docs/data.md`; `BRAINDIFFUSION_DATA`, or `../shared/data` beside a checkout."""
+    """Folder with the scans of `docs/data.md`: `BRAINDIFFUSION_DATA`, or `../shared/data` at a checkout."""
     beside = _PACKAGE.parents[2] / "shared" / "data"
     return Path(os.environ.get("BRAINDIFFUSION_DATA", beside))

@@ -1,7 +1,7 @@
 """Registration of one masked brain to the template: rigid for the frame, affine for population maps only.
 
-SimpleITK does the search. Inputs and outputs are RAS millimetre; ITK's LPS stays inside this file. One thread and every
-voxel: the same scan gives the same transform, bit for bit.
+SimpleITK does the search. Inputs and outputs are RAS millimetre; ITK's LPS stays inside this file. One thread
+and every voxel: the same scan gives the same transform, bit for bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from .template import template
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COARSE = 4.0
-"""Voxel edge in millimetre at which brains are compared; finer changes the pose by less than a tenth of a degree."""
+"""Voxel edge in millimetre at which brains are compared; finer changes the pose by less than a tenth of a
+degree.
+"""
 _SHAPE = (48, 56, 52)
 
 
@@ -41,7 +43,9 @@ def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: 
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.NONE)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(step, 1e-3, 60, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        step, 1e-3, 60, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
+    )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([4.0, 0.0])
@@ -77,7 +81,9 @@ def rigid_to_template(data: np.ndarray, mask: np.ndarray, affine: np.ndarray) ->
 
 
 def affine_to_template(model: np.ndarray) -> np.ndarray:
-    """Affine matrix (4, 4), model RAS mm -> template RAS mm, of a brain [80, 96, 80] that lies on the model grid."""
+    """Affine matrix (4, 4), model RAS mm -> template RAS mm, of a brain [80, 96, 80] that lies on the model
+    grid.
+    """
     moving = _coarse(model, GRID_AFFINE, GRID_CENTRE)
     fixed = _coarse(template().t1, GRID_AFFINE, GRID_CENTRE)
     start = sitk.AffineTransform(3)

@@ -1,7 +1,8 @@
 """The reversible way from the user's grid to the model's grid and back (design.md §1).
 
-Orient, register rigidly to the template, centre the brain, resample to 2 mm, flatten the bias field, scale intensities by
-tissue landmarks. Geometry is one matrix and intensity one monotone map, so each has an exact inverse.
+Orient, register rigidly to the template, centre the brain, resample to 2 mm, flatten the bias field, scale
+intensities by tissue landmarks. Geometry is one matrix and intensity one monotone map, so each has an exact
+inverse.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from .template import template
 class Frame:
     """Where one brain lies on the model grid, and how its intensities map there.
 
-    shape: of the user's grid. affine: (4, 4) user's voxel -> native RAS mm. rigid: (4, 4) native RAS mm -> model RAS mm.
-    to_template: (4, 4) model RAS mm -> template RAS mm, an affine for population maps only. mask: bool [80, 96, 80], the
-    intracranial space. log_bias: float32 [80, 96, 80]. scale: native (bias-corrected) <-> model intensity. image: float32
-    [80, 96, 80], the brain as the models see it: white matter 1, background 0. tissue: mean and SD of CSF, grey and white
-    matter on the native scale, for plausibility.
+    shape: of the user's grid. affine: (4, 4) user's voxel -> native RAS mm. rigid: (4, 4) native RAS mm ->
+    model RAS mm. to_template: (4, 4) model RAS mm -> template RAS mm, an affine for population maps only.
+    mask: bool [80, 96, 80], the intracranial space. log_bias: float32 [80, 96, 80]. scale: native
+    (bias-corrected) <-> model intensity. image: float32 [80, 96, 80], the brain as the models see it: white
+    matter 1, background 0. tissue: mean and SD of CSF, grey and white matter on the native scale, for
+    plausibility.
     """
 
     shape: tuple[int, int, int]
@@ -40,14 +42,18 @@ class Frame:
 
     @classmethod
     def fit(cls, data: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> Frame:
-        """Find the frame of `data` [X, Y, Z] with `affine` (4, 4), whose intracranial `mask` [X, Y, Z] is known.
+        """Find the frame of `data` [X, Y, Z] with `affine` (4, 4), whose intracranial `mask` [X, Y, Z] is
+        known.
 
         Raises Refused when the brain is larger than the model grid.
         """
         data = np.asarray(data, np.float32)
         rigid = _centred(rigid_to_template(data, mask, affine), mask, affine)
         index = _index_of(affine, rigid)
-        on_grid = sample(smooth_for(mask.astype(np.float32), spacing_of(affine), GRID_SPACING), index, GRID_SHAPE) > 0.5
+        on_grid = (
+            sample(smooth_for(mask.astype(np.float32), spacing_of(affine), GRID_SPACING), index, GRID_SHAPE)
+            > 0.5
+        )
         _check_field_of_view(on_grid)
         native = sample(smooth_for(data, spacing_of(affine), GRID_SPACING), index, GRID_SHAPE) * on_grid
         log_bias = log_bias_field(native, on_grid)
@@ -64,16 +70,26 @@ class Frame:
         return _index_of(self.affine, self.rigid)
 
     def to_model(self, array: np.ndarray, order: int = 1) -> np.ndarray:
-        """An `array` on the user's grid [X, Y, Z], sampled on the model grid [80, 96, 80]; labels take order 0."""
-        smooth = array if order == 0 else smooth_for(np.asarray(array, np.float32), spacing_of(self.affine), GRID_SPACING)
+        """An `array` on the user's grid [X, Y, Z], sampled on the model grid [80, 96, 80]; labels take order
+        0.
+        """
+        smooth = (
+            array
+            if order == 0
+            else smooth_for(np.asarray(array, np.float32), spacing_of(self.affine), GRID_SPACING)
+        )
         return sample(smooth, self.index, GRID_SHAPE, order)
 
     def to_native(self, array: np.ndarray, order: int = 1) -> np.ndarray:
-        """An `array` on the model grid [80, 96, 80], sampled on the user's grid [X, Y, Z]; 0 outside the field of view."""
+        """An `array` on the model grid [80, 96, 80], sampled on the user's grid [X, Y, Z]; 0 outside the
+        field of view.
+        """
         return sample(array, np.linalg.inv(self.index), self.shape, order)
 
     def native_intensity(self, model: np.ndarray, order: int = 1) -> np.ndarray:
-        """Model intensities [80, 96, 80] on the user's grid in the scan's own units, the bias field put back."""
+        """Model intensities [80, 96, 80] on the user's grid in the scan's own units, the bias field put
+        back.
+        """
         return self.to_native(self.scale.to_native(model) * np.exp(self.log_bias), order)
 
     def model_to_native_mm(self, points: np.ndarray) -> np.ndarray:
@@ -99,7 +115,8 @@ def _index_of(affine: np.ndarray, rigid: np.ndarray) -> np.ndarray:
 def _centred(rigid: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """`rigid` with a translation that puts the middle of the brain's box on the middle of the model grid.
 
-    The box leaves out one voxel in a thousand on each side, so that a crumb left by brain extraction does not shift it.
+    The box leaves out one voxel in a thousand on each side, so that a crumb left by brain extraction does not
+    shift it.
     """
     corners = np.argwhere(mask)[::7] @ (rigid @ affine)[:3, :3].T + (rigid @ affine)[:3, 3]
     low, high = np.percentile(corners, [0.1, 99.9], axis=0)
@@ -117,8 +134,12 @@ def _check_field_of_view(mask: np.ndarray) -> None:
         )
 
 
-def _with_priors(flat: np.ndarray, mask: np.ndarray, to_template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intensities (N,) inside the mask, and template probabilities (3, N) of CSF, grey and white matter there."""
+def _with_priors(
+    flat: np.ndarray, mask: np.ndarray, to_template: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intensities (N,) inside the mask, and template probabilities (3, N) of CSF, grey and white matter
+    there.
+    """
     index = np.linalg.inv(GRID_AFFINE) @ to_template @ GRID_AFFINE
     grey, white = (sample(tissue, index, GRID_SHAPE)[mask] for tissue in (template().grey, template().white))
     priors = np.stack([np.clip(1 - grey - white, 0, 1), grey, white]) + 0.05

@@ -9,7 +9,9 @@ GRID_SHAPE = (80, 96, 80)
 GRID_SPACING = 2.0
 """Voxel edge of the model grid in millimetre."""
 GRID_AFFINE = np.array([[2.0, 0, 0, -79.0], [0, 2.0, 0, -113.0], [0, 0, 2.0, -74.0], [0, 0, 0, 1.0]])
-"""Model voxel index -> template RAS millimetre; the field of view is 160 x 192 x 160 mm around the template brain."""
+"""Model voxel index -> template RAS millimetre; the field of view is 160 x 192 x 160 mm around the template
+brain.
+"""
 GRID_CENTRE = GRID_AFFINE[:3, :3] @ ((np.array(GRID_SHAPE) - 1) / 2) + GRID_AFFINE[:3, 3]
 
 
@@ -21,8 +23,8 @@ def spacing_of(affine: np.ndarray) -> np.ndarray:
 def smooth_for(data: np.ndarray, spacing: np.ndarray, target: float) -> np.ndarray:
     """Blur `data` [X, Y, Z] so that sampling it every `target` millimetre does not alias.
 
-    The Gaussian has the full width at half maximum that widens a voxel of `spacing` (3,) mm to `target` mm; axes that are
-    coarser already are left alone.
+    The Gaussian has the full width at half maximum that widens a voxel of `spacing` (3,) mm to `target` mm;
+    axes that are coarser already are left alone.
     """
     width = np.sqrt(np.maximum(0.0, target**2 - np.asarray(spacing) ** 2))
     sigma = width / 2.3548 / spacing
@@ -32,8 +34,8 @@ def smooth_for(data: np.ndarray, spacing: np.ndarray, target: float) -> np.ndarr
 def sample(data: np.ndarray, to_index: np.ndarray, shape: tuple[int, ...], order: int = 1) -> np.ndarray:
     """Sample `data` at `to_index @ [i, j, k, 1]` for every index of a grid of `shape`; outside is 0.
 
-    `to_index` (4, 4) maps output voxel index to (fractional) index of `data`. Slabs keep the memory small. Order 0 is the
-    nearest neighbour (labels), 1 linear, 3 cubic.
+    `to_index` (4, 4) maps output voxel index to (fractional) index of `data`. Slabs keep the memory small.
+    Order 0 is the nearest neighbour (labels), 1 linear, 3 cubic.
     """
     out = np.empty(shape, dtype=data.dtype if order == 0 else np.float32)
     j, k = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
@@ -44,15 +46,21 @@ def sample(data: np.ndarray, to_index: np.ndarray, shape: tuple[int, ...], order
     return out
 
 
-def resample(data: np.ndarray, affine: np.ndarray, spacing: float, shape: tuple[int, int, int], centre: np.ndarray) -> np.ndarray:
-    """`data` [X, Y, Z] of `affine` on an upright RAS grid of `shape` and `spacing` mm around `centre` (3,) RAS mm."""
+def resample(
+    data: np.ndarray, affine: np.ndarray, spacing: float, shape: tuple[int, int, int], centre: np.ndarray
+) -> np.ndarray:
+    """`data` [X, Y, Z] of `affine` on an upright RAS grid of `shape` and `spacing` mm around `centre` (3,)
+    RAS mm.
+    """
     target = upright(spacing, shape, centre)
     blurred = smooth_for(np.asarray(data, np.float32), spacing_of(affine), spacing)
     return sample(blurred, np.linalg.inv(affine) @ target, shape)
 
 
 def upright(spacing: float, shape: tuple[int, int, int], centre: np.ndarray) -> np.ndarray:
-    """Affine (4, 4) of an axis-aligned RAS grid of `shape` and `spacing` mm whose middle lies at `centre` (3,) mm."""
+    """Affine (4, 4) of an axis-aligned RAS grid of `shape` and `spacing` mm whose middle lies at `centre`
+    (3,) mm.
+    """
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = np.asarray(centre) - spacing * (np.array(shape) - 1) / 2
     return affine

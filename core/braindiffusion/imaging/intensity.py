@@ -1,4 +1,6 @@
-"""Intensities of a brain: the bias field, and a reversible scale on which grey and white matter have fixed values."""
+"""Intensities of a brain: the bias field, and a reversible scale on which grey and white matter have fixed
+values.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,11 @@ GREY, WHITE = 0.70, 1.0
 
 @dataclass(frozen=True)
 class TissueScale:
-    """Monotone piecewise linear map through (0, 0), (grey, 0.70) and (white, 1.00), extended beyond white matter.
+    """Monotone piecewise linear map through (0, 0), (grey, 0.70) and (white, 1.00), extended beyond white
+    matter.
 
-    `grey` and `white` are bias-corrected native intensities. For contrasts where grey matter is not darker than white
-    matter the map is a plain division by `white`, so that it stays reversible.
+    `grey` and `white` are bias-corrected native intensities. For contrasts where grey matter is not darker
+    than white matter the map is a plain division by `white`, so that it stays reversible.
     """
 
     grey: float
@@ -49,7 +52,8 @@ def _piecewise(values: np.ndarray, knots: np.ndarray, targets: np.ndarray) -> np
 
 
 def log_bias_field(model: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Smooth logarithm of the bias field of `model` [X, Y, Z] inside `mask`, mean 0 there (N4 at half resolution).
+    """Smooth logarithm of the bias field of `model` [X, Y, Z] inside `mask`, mean 0 there (N4 at half
+    resolution).
 
     Dividing by its exponential flattens the image. One thread, so that the same scan gives the same field.
     """
@@ -62,15 +66,20 @@ def log_bias_field(model: np.ndarray, mask: np.ndarray) -> np.ndarray:
     corrector.SetConvergenceThreshold(1e-3)
     corrector.Execute(image, region)
     field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
-    full = zoom(field, [n / m for n, m in zip(model.shape, field.shape)], order=1, mode="nearest", grid_mode=True)
+    full = zoom(
+        field, [n / m for n, m in zip(model.shape, field.shape)], order=1, mode="nearest", grid_mode=True
+    )
     return (full - full[mask].mean()).astype(np.float32)
 
 
-def tissue_means(values: np.ndarray, priors: np.ndarray, iterations: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tissue_means(
+    values: np.ndarray, priors: np.ndarray, iterations: int = 30
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means (3,), standard deviations (3,) and shares (3,) of CSF, grey and white matter among `values` (N,).
 
-    Expectation maximisation of a Gaussian mixture whose weights vary in space (unified segmentation, Ashburner and Friston
-    2005): `priors` (3, N) sums to one. A uniform outlier class takes lesions and rims, so that they move no landmark.
+    Expectation maximisation of a Gaussian mixture whose weights vary in space (unified segmentation,
+    Ashburner and Friston 2005): `priors` (3, N) sums to one. A uniform outlier class takes lesions and rims,
+    so that they move no landmark.
     """
     spread = float(values.std()) + 1e-6
     means = (priors**4 @ values) / (priors**4).sum(1)

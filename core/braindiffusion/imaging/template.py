@@ -1,4 +1,6 @@
-"""The MNI152 (2009a) template at 2 mm on the model grid, as shipped in `resources/template/` with its notice."""
+"""The MNI152 (2009a) template at 2 mm on the model grid, as shipped in `resources/template/` with its
+notice.
+"""
 
 from __future__ import annotations
 

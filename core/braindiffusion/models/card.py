@@ -1,4 +1,6 @@
-"""The card of a model: what it is, what it was trained on, what it measures, and how to know that it is intact."""
+"""The card of a model: what it is, what it was trained on, what it measures, and how to know that it is
+intact.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ WEIGHTS = "weights.safetensors"
 class Card(BaseModel):
     """Content of `resources/models/<name>/card.json`.
 
-    architecture: {"class", "arguments"} of a network in `nets/`. path: noise path, {"kind", ...}. parametrisation: {"kind",
-    ...}. frame: the grid and intensities that the network expects. fingerprint: mean absolute output, and first values, on
-    fixed input. measured: figures of `docs/results.md` with the command that makes them.
+    architecture: {"class", "arguments"} of a network in `nets/`. path: noise path, {"kind", ...}.
+    parametrisation: {"kind", ...}. frame: the grid and intensities that the network expects. fingerprint:
+    mean absolute output, and first values, on fixed input. measured: figures of `docs/results.md` with the
+    command that makes them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,7 +54,10 @@ def folder_of(name: str) -> Path:
     """The folder of a shipped model. Raises BrainDiffusionError where there is none of that name."""
     folder = resources() / "models" / name
     if "/" in name or "\\" in name or not (folder / "card.json").is_file():
-        known = ", ".join(sorted(path.parent.name for path in (resources() / "models").glob("*/card.json"))) or "none"
+        known = (
+            ", ".join(sorted(path.parent.name for path in (resources() / "models").glob("*/card.json")))
+            or "none"
+        )
         raise BrainDiffusionError(f"There is no model named '{name}'; the installed models are: {known}.")
     return folder
 
@@ -62,9 +68,13 @@ def read_card(folder: Path) -> Card:
         return Card.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise BrainDiffusionError(f"The model card in {folder.name} cannot be read ({reason}); install the model again.") from None
+        raise BrainDiffusionError(
+            f"The model card in {folder.name} cannot be read ({reason}); install the model again."
+        ) from None
 
 
 def write_card(card: Card, folder: Path) -> None:
     """Write `card` as indented JSON."""
-    (folder / "card.json").write_text(json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "card.json").write_text(
+        json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

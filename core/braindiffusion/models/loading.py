@@ -1,4 +1,6 @@
-"""Loading a shipped model, safely: hash, exact keys, finite weights and a numerical fingerprint (design.md §5)."""
+"""Loading a shipped model, safely: hash, exact keys, finite weights and a numerical fingerprint (design.md
+§5).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from .card import WEIGHTS, Card, folder_of, read_card
 _NETWORKS: dict[str, type[nn.Module]] = {"AnatomyNet": AnatomyNet, "PriorNet": PriorNet}
 _FINGERPRINT_SIDE = 16
 _TOLERANCE = 2e-3
-"""Largest difference of a fingerprint value: processors round float32 sums differently, wrong weights differ far more."""
+"""Largest difference of a fingerprint value: processors round float32 sums differently, wrong weights differ
+far more.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,26 @@ def prepared(net: nn.Module, device: str, precision: str) -> nn.Module:
 
 @lru_cache(maxsize=4)
 def load_model(name: str) -> Model:
-    """Load and check the model `name` once. Raises BrainDiffusionError where it is absent, damaged or not the one of its card."""
+    """Load and check the model `name` once. Raises BrainDiffusionError where it is absent, damaged or not the
+    one of its card.
+    """
     folder = folder_of(name)
     card = read_card(folder)
     for file, expected in {WEIGHTS: card.sha256, **card.files}.items():
         if not (folder / file).is_file() or sha256(folder / file) != expected:
-            raise BrainDiffusionError(f"The file {file} of the model {name} is missing or damaged; install the model again.")
+            raise BrainDiffusionError(
+                f"The file {file} of the model {name} is missing or damaged; install the model again."
+            )
     net = build(card.architecture)
     _fill(net, folder / WEIGHTS, name)
     net.eval().requires_grad_(False)
     found = fingerprint(net)
-    if max(abs(a - b) for a, b in zip(found, card.fingerprint)) > _TOLERANCE or len(found) != len(card.fingerprint):
-        raise BrainDiffusionError(f"The model {name} computes something else here than when it was made, so it is not used.")
+    if max(abs(a - b) for a, b in zip(found, card.fingerprint)) > _TOLERANCE or len(found) != len(
+        card.fingerprint
+    ):
+        raise BrainDiffusionError(
+            f"The model {name} computes something else here than when it was made, so it is not used."
+        )
     return Model(card, net, folder)
 
 
@@ -88,7 +100,9 @@ def build(architecture: dict[str, Any]) -> nn.Module:
     """The network of a card with fresh weights. Raises BrainDiffusionError for a class that is not ours."""
     kind = architecture.get("class", "")
     if kind not in _NETWORKS:
-        raise BrainDiffusionError(f"This version does not know the network '{kind}'; update it or choose another model.")
+        raise BrainDiffusionError(
+            f"This version does not know the network '{kind}'; update it or choose another model."
+        )
     return _NETWORKS[kind](**architecture.get("arguments", {}))
 
 
@@ -96,19 +110,29 @@ def _fill(net: nn.Module, file: Path, name: str) -> None:
     try:
         weights = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise BrainDiffusionError(f"The weights of {name} cannot be read ({error}); install the model again.") from None
+        raise BrainDiffusionError(
+            f"The weights of {name} cannot be read ({error}); install the model again."
+        ) from None
     wanted = net.state_dict()
     if set(weights) != set(wanted) or any(weights[key].shape != wanted[key].shape for key in wanted):
-        raise BrainDiffusionError(f"The weights of {name} do not fit the network that its card names; install the model again.")
+        raise BrainDiffusionError(
+            f"The weights of {name} do not fit the network that its card names; install the model again."
+        )
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise BrainDiffusionError(f"The weights of {name} hold values that are not numbers; install the model again.")
+        raise BrainDiffusionError(
+            f"The weights of {name} hold values that are not numbers; install the model again."
+        )
     net.load_state_dict({key: value.to(wanted[key].dtype) for key, value in weights.items()})
 
 
 def sha256(file: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
+        return (
+            hashlib.file_digest(stream, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(stream)
+        )
 
 
 def _digest(stream: Any) -> str:
@@ -120,15 +144,17 @@ def _digest(stream: Any) -> str:
 
 @torch.no_grad()
 def fingerprint(net: nn.Module) -> list[float]:
-    """Eight numbers of the output in float32 on fixed noise: the same weights give the same ones on any machine."""
+    """Eight numbers of the output in float32 on fixed noise: the same on any machine for the same weights."""
     side, generator = _FINGERPRINT_SIDE, torch.Generator().manual_seed(2026)
     volumes = [torch.randn(1, 1, side, side, side, generator=generator) for _ in range(2)]
     if isinstance(net, PriorNet):
-        covariates = (net.embedding.condition[0].in_features - 3) // 2
-        ones = torch.ones(1)
-        known = torch.ones(1, covariates)
-        output = net(volumes[0], 0.1 * ones, volumes[1], torch.zeros_like(volumes[0]), ones, 0.3 * known, known, ones)
+        ones, known = torch.ones(1), torch.ones(1, net.covariates)
+        output = net(
+            volumes[0], 0.1 * ones, volumes[1], torch.zeros_like(volumes[0]), ones, 0.3 * known, known, ones
+        )
     else:
         output = net(volumes[0].clamp(0, 1))
     flat = output.flatten().float()
-    return [round(float(v), 6) for v in (flat.mean(), flat.abs().mean(), *flat[:: max(1, flat.numel() // 6)][:6])]
+    return [
+        round(float(v), 6) for v in (flat.mean(), flat.abs().mean(), *flat[:: max(1, flat.numel() // 6)][:6])
+    ]

@@ -17,9 +17,15 @@ class AnatomyNet(nn.Module):
     def __init__(self, structures: int, width: int = 16, blocks: tuple[int, ...] = (1, 2, 2, 2)) -> None:
         super().__init__()
         self.body = SegResNet(
-            3, init_filters=width, in_channels=8, out_channels=8 * structures, blocks_down=blocks, blocks_up=(1, 1, 1)
+            3,
+            init_filters=width,
+            in_channels=8,
+            out_channels=8 * structures,
+            blocks_down=blocks,
+            blocks_up=(1, 1, 1),
         )
-        # Most voxels are outside: starting from that saves the first hundreds of steps. The mean band is the first of eight,
+        # Most voxels are outside: starting from that saves the first hundreds of steps. The mean band is the
+        # first of eight,
         # and a constant c has the mean band sqrt(8) c.
         bias = self.body.conv_final[-1].conv.bias
         nn.init.zeros_(bias)

@@ -1,7 +1,8 @@
 """Folding space into channels by the orthonormal Haar transform, and back.
 
-White noise stays white (the transform is a rotation), so a diffusion network may fold its input without changing the noise
-it was told about. One level halves each axis and makes eight bands of one channel: the block mean first, then the details.
+White noise stays white (the transform is a rotation), so a diffusion network may fold its input without
+changing the noise it was told about. One level halves each axis and makes eight bands of one channel: the
+block mean first, then the details.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw output F.
+"""The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw output
+F.
 
-A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with skips that are
-added rather than concatenated (half the decoder's cost), and a narrow path at full resolution so that no block edge shows.
+A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
+skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
+so that no block edge shows.
 """
 
 from __future__ import annotations
@@ -34,9 +36,13 @@ class ConditionEmbedding(nn.Module):
         super().__init__()
         self.frequencies = width // 2
         self.noise = nn.Sequential(nn.Linear(self.frequencies, width), nn.SiLU(), nn.Linear(width, width))
-        self.condition = nn.Sequential(nn.Linear(2 * covariates + 3, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition = nn.Sequential(
+            nn.Linear(2 * covariates + 3, width), nn.SiLU(), nn.Linear(width, width)
+        )
 
-    def forward(self, c_noise: Tensor, covariates: Tensor, known: Tensor, real: Tensor, has_guide: Tensor) -> Tensor:
+    def forward(
+        self, c_noise: Tensor, covariates: Tensor, known: Tensor, real: Tensor, has_guide: Tensor
+    ) -> Tensor:
         wave = get_timestep_embedding(1000 * c_noise.float(), self.frequencies)
         known = known.to(wave)
         flags = torch.stack([(real > 0.75).to(wave), (real < 0.25).to(wave), has_guide.to(wave)], 1)
@@ -59,13 +65,19 @@ class Level(nn.Module):
 
 
 class PriorNet(nn.Module):
-    """See the module's text. `widths` and `blocks` run from half resolution downwards; `fine` is the full-resolution width."""
+    """See the module's text. `widths` and `blocks` run from half resolution downwards; `fine` is the
+    full-resolution width.
+    """
 
     def __init__(
-        self, covariates: int = 4, widths: tuple[int, ...] = (16, 64, 128, 192), blocks: tuple[int, ...] = (2, 2, 2, 2), fine: int = 8
+        self,
+        covariates: int = 4,
+        widths: tuple[int, ...] = (16, 64, 128, 192),
+        blocks: tuple[int, ...] = (2, 2, 2, 2),
+        fine: int = 8,
     ) -> None:
         super().__init__()
-        embedding = 256
+        embedding, self.covariates = 256, covariates
         self.embedding = ConditionEmbedding(covariates, embedding)
         self.stem = nn.Conv3d(24, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths, blocks))
@@ -79,11 +91,21 @@ class PriorNet(nn.Module):
         self.fine_out = _zero(nn.Conv3d(fine, 1, 3, padding=1))
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, guide: Tensor, hole: Tensor, has_guide: Tensor, covariates: Tensor, known: Tensor, real: Tensor
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        guide: Tensor,
+        hole: Tensor,
+        has_guide: Tensor,
+        covariates: Tensor,
+        known: Tensor,
+        real: Tensor,
     ) -> Tensor:
-        """x, guide, hole [B, 1, X, Y, Z] with sides divisible by 16; c_noise, has_guide, real [B]; covariates, known [B, K].
+        """x, guide, hole [B, 1, X, Y, Z] with sides divisible by 16; c_noise, has_guide, real [B];
+        covariates, known [B, K].
 
-        x comes scaled to unit variance (EDM's c_in); guide and hole are zero where absent. real: 1 real, 0 synthetic, 0.5 not said.
+        x comes scaled to unit variance (EDM's c_in); guide and hole are zero where absent. real: 1 real, 0
+        synthetic, 0.5 not said.
         """
         full = torch.cat([x, guide, hole], 1)
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
@@ -106,8 +128,9 @@ class PriorNet(nn.Module):
 class PriorDenoiser:
     """The Denoiser of a PriorNet: EDM's preconditioning around the guide (methods.md A09, B3.9).
 
-    With a guide, the data are "guide plus a change" whose standard deviation is `sigma_change`; without one the centre is 0
-    and the standard deviation `sigma_data`, which is EDM itself. A network that says nothing therefore returns the guide.
+    With a guide, the data are "guide plus a change" whose standard deviation is `sigma_change`; without one
+    the centre is 0 and the standard deviation `sigma_data`, which is EDM itself. A network that says nothing
+    therefore returns the guide.
     """
 
     net: nn.Module
@@ -115,19 +138,22 @@ class PriorDenoiser:
     sigma_change: float = 0.1
 
     def __call__(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
-        """x0 [B, 1, X, Y, Z] for x of the same shape; `node` holds numbers or tensors that broadcast against x."""
+        """x0 [B, 1, X, Y, Z] at x of that shape; `node` holds numbers or tensors that broadcast against x."""
         raw, centre, edm = self.raw(x, node, cond)
         return centre + edm.to_x0(raw.to(x.dtype), x - centre, node)
 
     def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor, Edm]:
         """The network's output, the centre of the preconditioning, and the preconditioning itself."""
         guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
-        has_guide = cond.has_guide.to(x).view(-1, 1, 1, 1, 1)
+        flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
+        has_guide = flag.to(x).view(-1, 1, 1, 1, 1)
         centre = guide * has_guide
         edm = Edm(torch.where(has_guide > 0.5, self.sigma_change, self.sigma_data))  # type: ignore[arg-type]
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
         scale = 1 / (node.sigma**2 + (node.alpha * self.sigma_data) ** 2) ** 0.5
-        args = (scale * x, level, centre, hole, cond.has_guide, cond.covariates, cond.known, cond.real)
-        volumes = [v.contiguous(memory_format=torch.channels_last_3d) if v.ndim == 5 else v for v in args]
-        return self.net(*volumes), centre, edm
+        told = (flag, cond.covariates, cond.known, cond.real)
+        noisy, shown, missing = (
+            v.contiguous(memory_format=torch.channels_last_3d) for v in (scale * x, centre, hole)
+        )
+        return self.net(noisy, level, shown, missing, *told), centre, edm

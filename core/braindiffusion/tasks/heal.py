@@ -1,4 +1,6 @@
-"""Heal a T1 scan: its healthy counterpart, a heat map of where the two differ, and a table of findings (methods.md B3.9, A29)."""
+"""Heal a T1 scan: its healthy counterpart, a heat map of where the two differ, and a table of findings
+(methods.md B3.9, A29).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from ..result import Artifact, Result
 
 MISSES = (
-    "T1 alone shows few multiple sclerosis lesions and hardly any fresh stroke: a clean map does not exclude them. "
-    "The map is the difference to a healthy prior, never a diagnosis."
+    "T1 alone shows few multiple sclerosis lesions and hardly any fresh stroke: a clean map does not exclude "
+    "them. The map is the difference to a healthy prior, never a diagnosis."
 )
 FEATHER_VOXELS = 2
 """Width in model voxels (2 mm) of the border over which healed voxels replace the scan's."""
@@ -28,26 +30,52 @@ class HealParameters(Parameters):
     """What a user may set."""
 
     seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, lt=2**32 - 64)
-    samples: int = parameter(4, "Samples", "Healthy counterparts that are drawn; their spread shows how sure the model is.", ge=1, le=16)
-    steps: int = parameter(8, "Steps", "Steps of the sampler; more is slower and a little more precise.", ge=2, le=100, advanced=True)
+    samples: int = parameter(
+        4,
+        "Samples",
+        "Healthy counterparts that are drawn; their spread shows how sure the model is.",
+        ge=1,
+        le=16,
+    )
+    steps: int = parameter(
+        8,
+        "Steps",
+        "Steps of the sampler; more is slower and a little more precise.",
+        ge=2,
+        le=100,
+        advanced=True,
+    )
     method: Literal["guided", "partial"] = parameter(
-        "guided", "Method", "guided follows the scan; partial noises and denoises it, and keeps lesions or loses anatomy.", advanced=True
+        "guided",
+        "Method",
+        "guided follows the scan; partial noises and denoises it, and keeps lesions or loses anatomy.",
+        advanced=True,
     )
     age: float | None = parameter(None, "Age", "Age of the person, if known.", unit="years", ge=0, le=120)
     sex: Literal["female", "male"] | None = parameter(None, "Sex", "Sex of the person, if known.")
     threshold: float | None = parameter(
-        None, "Threshold", "|z| above which a place is a finding; empty takes the calibrated one.", unit="z", gt=0, le=50, advanced=True
+        None,
+        "Threshold",
+        "|z| above which a place is a finding; empty takes the calibrated one.",
+        unit="z",
+        gt=0,
+        le=50,
+        advanced=True,
     )
     model: str = parameter("t1-brain-2mm", "Model", "Name of the prior.", advanced=True)
 
 
 def memory(inputs: Mapping[str, Volume], parameters: HealParameters, batch: int, precision: str) -> int:
-    """Peak bytes: the torch libraries, the scan on its own grid some twelve times over, and activations per sample."""
+    """Peak bytes: the torch libraries, the scan on its own grid some twelve times over, and activations per
+    sample.
+    """
     voxels = max((volume.data.size for volume in inputs.values()), default=0)
     return int(1.2e9 + 12 * 4 * voxels + batch * (0.5e9 if precision == "bf16" else 0.9e9))
 
 
-def run(inputs: Mapping[str, Volume], parameters: HealParameters, plan: Plan) -> Generator[Progress, None, Result]:
+def run(
+    inputs: Mapping[str, Volume], parameters: HealParameters, plan: Plan
+) -> Generator[Progress, None, Result]:
     """Heal `inputs["scan"]`. Raises Refused for what the model may not judge."""
     scan = inputs["scan"]
     yield Progress(0.01, "Loading the models")
@@ -59,8 +87,8 @@ def run(inputs: Mapping[str, Volume], parameters: HealParameters, plan: Plan) ->
     from ..imaging.volume import Volume
     from ..models.loading import load_model
     from ..segment import is_stripped, segment, stripped_mask
-    from .findings import measure
-    from .plausibility import faces_cut, judge
+    from ..findings import measure
+    from ..plausibility import faces_cut, judge
 
     model = load_model(parameters.model)
     normal = NormalMaps.load(model.folder / f"normal-{parameters.method}.safetensors")
@@ -91,7 +119,9 @@ def run(inputs: Mapping[str, Volume], parameters: HealParameters, plan: Plan) ->
     yield Progress(0.82, "Naming the findings")
     from ..imaging.grid import GRID_AFFINE
 
-    healed_anatomy = segment(Volume(samples.mean(0), GRID_AFFINE), device=plan.device, precision=plan.precision)
+    healed_anatomy = segment(
+        Volume(samples.mean(0), GRID_AFFINE), device=plan.device, precision=plan.precision
+    )
     structures = healed_anatomy.labels_on(frame.image.shape, GRID_AFFINE)
     yield Progress(0.88, "Bringing the results to the scan's grid")
     native = frame.to_native(numbered.astype(np.int16), order=0)
@@ -121,11 +151,13 @@ def run(inputs: Mapping[str, Volume], parameters: HealParameters, plan: Plan) ->
     return _result(volumes, rows, verdict, threshold, provenance)
 
 
-def composite(data: np.ndarray, frame: Frame, healed: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def composite(
+    data: np.ndarray, frame: Frame, healed: np.ndarray, region: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The scan [X, Y, Z] with `healed` [80, 96, 80] in `region`, feathered, and where voxels changed (bool).
 
-    Healed voxels replace the scan's inside: adding a residual would leave the lesion's edge behind. Elsewhere every voxel is
-    the input's, bit for bit.
+    Healed voxels replace the scan's inside: adding a residual would leave the lesion's edge behind. Elsewhere
+    every voxel is the input's, bit for bit.
     """
     import numpy as np
     from scipy.ndimage import distance_transform_edt
@@ -133,7 +165,9 @@ def composite(data: np.ndarray, frame: Frame, healed: np.ndarray, region: np.nda
     if not region.any():
         return data.copy(), np.zeros(data.shape, bool)
     distance = distance_transform_edt(~region)
-    weight = frame.to_native(np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask)
+    weight = frame.to_native(
+        np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask
+    )
     changed = weight > 0
     inside = frame.native_intensity(np.where(frame.mask, healed, 0))
     blended = data.copy()
@@ -141,8 +175,12 @@ def composite(data: np.ndarray, frame: Frame, healed: np.ndarray, region: np.nda
     return blended, changed
 
 
-def _following(generator: Generator[float, None, Any], low: float, high: float, stage: str) -> Generator[Progress, None, Any]:
-    """Pass on a generator's share done as progress between `low` and `high`; its return value is the value."""
+def _following(
+    generator: Generator[float, None, Any], low: float, high: float, stage: str
+) -> Generator[Progress, None, Any]:
+    """Pass on a generator's share done as progress between `low` and `high`; its return value is the
+    value.
+    """
     while True:
         try:
             share = next(generator)
@@ -167,7 +205,9 @@ def _outside(model: Any, told: Mapping[str, Any]) -> str | None:
 
 
 def _judged(anatomy: Any, frame: Frame, large_ventricles: bool) -> np.ndarray:
-    """Where the map is shown, float32 [80, 96, 80]: everywhere, but for ventricles outside the training range and their borders."""
+    """Where the map is shown, float32 [80, 96, 80]: everywhere, but for ventricles outside the training range
+    and their borders.
+    """
     import numpy as np
     from scipy.ndimage import binary_dilation
 
@@ -181,7 +221,13 @@ def _judged(anatomy: Any, frame: Frame, large_ventricles: bool) -> np.ndarray:
     return (~binary_dilation(ventricles, iterations=2)).astype(np.float32)
 
 
-def _result(volumes: Mapping[str, Volume], rows: list[dict[str, Any]], verdict: Any, threshold: float, provenance: dict[str, Any]) -> Result:
+def _result(
+    volumes: Mapping[str, Volume],
+    rows: list[dict[str, Any]],
+    verdict: Any,
+    threshold: float,
+    provenance: dict[str, Any],
+) -> Result:
     from ..anatomy import STRUCTURES
     from ..report import FINDING_COLUMNS, HEAT_WINDOW
     from ..result import Artifact, Result
@@ -189,14 +235,30 @@ def _result(volumes: Mapping[str, Volume], rows: list[dict[str, Any]], verdict: 
     names = {s.index: f"{s.side} {s.name}".strip() for s in STRUCTURES if s.index}
     numbers = {row["number"]: f"{row['number']}: {row['side']} {row['structure']}" for row in rows}
 
-    def volume(role: str, kind: Literal["volume", "labels"], display: dict[str, Any], synthetic: bool = True) -> Artifact:
+    def volume(
+        role: str, kind: Literal["volume", "labels"], display: dict[str, Any], synthetic: bool = True
+    ) -> Artifact:
         return Artifact(role, kind, volumes[role], display=display, of="scan", synthetic=synthetic)
 
     window = list(HEAT_WINDOW)
     artifacts = [
         volume("healed", "volume", {"unit": "as the scan", "title": "Healed scan"}),
-        volume("heatmap", "volume", {"window": window, "colors": "heat", "unit": "z", "threshold": threshold, "title": "Difference to a healthy prior"}),
-        volume("spread", "volume", {"window": [0, 0.2], "colors": "heat", "unit": "white matter", "title": "Spread of the samples"}),
+        volume(
+            "heatmap",
+            "volume",
+            {
+                "window": window,
+                "colors": "heat",
+                "unit": "z",
+                "threshold": threshold,
+                "title": "Difference to a healthy prior",
+            },
+        ),
+        volume(
+            "spread",
+            "volume",
+            {"window": [0, 0.2], "colors": "heat", "unit": "white matter", "title": "Spread of the samples"},
+        ),
         volume("findings_labels", "labels", {"names": numbers, "title": "Findings"}),
         volume("anatomy", "labels", {"names": names, "title": "Anatomy of the scan"}, synthetic=False),
         Artifact("findings", "table", rows=rows, display={"columns": FINDING_COLUMNS}, of="heatmap"),
@@ -213,7 +275,7 @@ def _picture(result: Result, path: Path) -> None:
 TASK = Task(
     name="heal",
     title="Heal a scan",
-    summary="Show where a T1-weighted brain scan differs from what a diffusion model knows of structurally normal brains.",
+    summary="Show where a T1-weighted brain differs from what a diffusion model knows of normal brains.",
     parameters=HealParameters,
     run=run,
     inputs=(Input("scan", "Scan", "A T1-weighted head or brain without contrast agent."),),

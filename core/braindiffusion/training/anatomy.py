@@ -26,7 +26,9 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     log_of_truth = log_probability.gather(1, target[:, None])
     zeros = logits.new_zeros(len(STRUCTURES))
     overlap = zeros.scatter_add(0, target.flatten(), log_of_truth.exp().flatten())
-    size = log_probability.exp().sum((0, 2, 3, 4)) + torch.bincount(target.flatten(), minlength=len(STRUCTURES))
+    size = log_probability.exp().sum((0, 2, 3, 4)) + torch.bincount(
+        target.flatten(), minlength=len(STRUCTURES)
+    )
     dice = (2 * overlap + 10) / (size + 10)
     return 1 - dice.mean() - log_of_truth.mean()
 

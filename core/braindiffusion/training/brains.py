@@ -1,4 +1,6 @@
-"""Real brains for training: each once on a 1 mm copy of the model grid, then drawn at 2 mm with small changes of pose."""
+"""Real brains for training: each once on a 1 mm copy of the model grid, then drawn at 2 mm with small changes
+of pose.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _QUANTUM = 1 / 127
 
 @dataclass(frozen=True)
 class Brain:
-    """One scan. fine: uint8 [160, 192, 160] at 1 mm on the model grid's field of view, already blurred for 2 mm."""
+    """One scan. fine: uint8 [160, 192, 160] at 1 mm on the model grid's field of view, already blurred for 2
+    mm.
+    """
 
     name: str
     age: float
@@ -68,12 +72,15 @@ def _fine(path: Path) -> np.ndarray:
     shape = tuple(2 * n for n in GRID_SHAPE)
     native = sample(smooth_for(data, spacing_of(frame.affine), GRID_SPACING), frame.index @ half, shape)
     flat = native * np.exp(-sample(frame.log_bias, half, shape))
-    model = np.clip(frame.scale.to_model(flat), 0, 2) * (sample(frame.mask.astype(np.float32), half, shape) > 0.5)
+    model = np.clip(frame.scale.to_model(flat), 0, 2) * (
+        sample(frame.mask.astype(np.float32), half, shape) > 0.5
+    )
     return np.rint(model / _QUANTUM).clip(0, 255).astype(np.uint8)
 
 
 def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> tuple[Tensor, float]:
-    """A slightly moved, stretched and bent copy [80, 96, 80], mirrored half the time, and its volume's factor.
+    """A slightly moved, stretched and bent copy [80, 96, 80], mirrored half the time, and its volume's
+    factor.
 
     `gentle` leaves out the deformation in most draws: what generation should look like.
     """
@@ -82,7 +89,9 @@ def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> tupl
         linear = random_linear(generator, 3.0, 0.05, 0.02)
         middle = ((torch.tensor(GRID_SHAPE) - 1) / 2).view(3, 1, 1, 1)
         shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)]).view(3, 1, 1, 1)
-        bend = diffeomorphism(generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40))
+        bend = diffeomorphism(
+            generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40)
+        )
         points = torch.einsum("ij,jxyz->ixyz", linear, points - middle) + middle + shift + bend
         factor = 1 / float(torch.linalg.det(linear))
     image = brain.sample(points)

@@ -23,8 +23,12 @@ def chance(generator: Generator, probability: float) -> bool:
     return float(torch.rand((), generator=generator)) < probability
 
 
-def smooth_field(generator: Generator, shape: tuple[int, ...], wavelength: float, channels: int = 1) -> Tensor:
-    """Gaussian field [channels, X, Y, Z] of about unit variance whose features are `wavelength` voxels across."""
+def smooth_field(
+    generator: Generator, shape: tuple[int, ...], wavelength: float, channels: int = 1
+) -> Tensor:
+    """Gaussian field [channels, X, Y, Z] of about unit variance whose features are `wavelength` voxels
+    across.
+    """
     coarse = [max(2, round(n / wavelength) + 1) for n in shape]
     seed = torch.randn(1, channels, *coarse, generator=generator)
     # Trilinear interpolation averages its nodes; 1.5 restores about unit variance.
@@ -40,11 +44,16 @@ def warp(image: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
     """Sample `image` [C, X, Y, Z] at `points` [3, ...3D] in voxel indices; outside is 0."""
     sides = torch.tensor(image.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
     unit = (2 * points / (sides - 1) - 1).flip(0).movedim(0, -1)
-    return functional.grid_sample(image[None], unit[None], mode=mode, padding_mode="zeros", align_corners=True)[0]
+    return functional.grid_sample(
+        image[None], unit[None], mode=mode, padding_mode="zeros", align_corners=True
+    )[0]
 
 
-def diffeomorphism(generator: Generator, shape: tuple[int, ...], amplitude: float, wavelength: float) -> Tensor:
-    """Displacement [3, X, Y, Z] in voxels of a smooth invertible deformation with about `amplitude` voxels RMS.
+def diffeomorphism(
+    generator: Generator, shape: tuple[int, ...], amplitude: float, wavelength: float
+) -> Tensor:
+    """Displacement [3, X, Y, Z] in voxels of a smooth invertible deformation with about `amplitude` voxels
+    RMS.
 
     A stationary velocity field is integrated by scaling and squaring on a grid four times coarser.
     """
@@ -91,5 +100,7 @@ def random_linear(generator: Generator, degrees: float, scale: float, shear: flo
         turn[a, b], turn[b, a] = -math.sin(angle), math.sin(angle)
         matrix = turn @ matrix
     stretch = torch.diag(torch.tensor([uniform(generator, 1 - scale, 1 + scale) for _ in range(3)]))
-    slant = torch.eye(3) + torch.triu(torch.tensor([[uniform(generator, -shear, shear) for _ in range(3)] for _ in range(3)]), 1)
+    slant = torch.eye(3) + torch.triu(
+        torch.tensor([[uniform(generator, -shear, shear) for _ in range(3)] for _ in range(3)]), 1
+    )
     return matrix @ stretch @ slant

@@ -20,9 +20,11 @@ def subjects(root: Path, split: str) -> list[Subject]:
 
 
 def load(root: Path, path: Path) -> Subject:
-    """One label map, cropped to the surroundings of its brain and registered to the template as a scan would be."""
+    """One label map, cropped to the surroundings of its brain and registered to the template as a scan would
+    be.
+    """
     image = nib.as_closest_canonical(nib.load(path))
-    numbers = np.asarray(image.dataobj).astype(np.int16)  # type: ignore[attr-defined]
+    numbers = np.asarray(image.dataobj).astype(np.int16)
     lowest = int(np.argwhere((numbers > 0) & (numbers < EXTRACEREBRAL) & (numbers != 24))[:, 2].min())
     below = numbers[:, :, : max(lowest - 2, 0)]
     below[below == 24] = SPINAL_CSF
@@ -32,7 +34,7 @@ def load(root: Path, path: Path) -> Subject:
     crop = tuple(slice(a, b) for a, b in zip(low, high))
     shift = np.eye(4)
     shift[:3, 3] = low
-    affine = image.affine @ shift  # type: ignore[attr-defined]
+    affine = image.affine @ shift
     codes, labels = np.unique(numbers[crop], return_inverse=True)
     labels = labels.reshape(numbers[crop].shape).astype(np.uint8)
     background = int(np.flatnonzero(codes == 0)[0])

@@ -14,9 +14,11 @@ VOXEL_ML = 0.008
 
 
 def blob(generator: Generator, inside: Tensor, volume_ml: float) -> Tensor:
-    """A random lump [X, Y, Z] in 0..1 of about `volume_ml`, whose middle lies where `inside` [X, Y, Z] is true.
+    """A random lump [X, Y, Z] in 0..1 of about `volume_ml`, whose middle lies where `inside` [X, Y, Z] is
+    true.
 
-    A ball whose radius is modulated by smooth noise; the threshold that gives the wanted volume is found by sorting.
+    A ball whose radius is modulated by smooth noise; the threshold that gives the wanted volume is found by
+    sorting.
     """
     places = torch.nonzero(inside)
     centre = places[int(torch.randint(len(places), (), generator=generator))]
@@ -25,7 +27,9 @@ def blob(generator: Generator, inside: Tensor, volume_ml: float) -> Tensor:
     low = (centre - half).clamp(min=0)
     high = torch.minimum(centre + half + 1, torch.tensor(inside.shape))
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
-    axes = [torch.arange(int(a), int(b), dtype=torch.float32) - float(c) for a, b, c in zip(low, high, centre)]
+    axes = [
+        torch.arange(int(a), int(b), dtype=torch.float32) - float(c) for a, b, c in zip(low, high, centre)
+    ]
     stretch = [log_uniform(generator, 0.6, 1.6) for _ in range(3)]
     offsets = torch.meshgrid(*(axis / s for axis, s in zip(axes, stretch)), indexing="ij")
     distance = torch.stack(offsets).square().sum(0).sqrt() / max(radius, 0.5)
@@ -39,7 +43,9 @@ def blob(generator: Generator, inside: Tensor, volume_ml: float) -> Tensor:
 
 
 def library_shape(generator: Generator, shapes: list[Tensor], inside: Tensor) -> Tensor:
-    """A real lesion's shape (bool [x, y, z], 2 mm), turned and mirrored at random, put where `inside` is true."""
+    """A real lesion's shape (bool [x, y, z], 2 mm), turned and mirrored at random, put where `inside` is
+    true.
+    """
     shape = shapes[int(torch.randint(len(shapes), (), generator=generator))]
     axes = torch.randperm(3, generator=generator).tolist()
     shape = shape.permute(axes).flip([axis for axis in range(3) if chance(generator, 0.5)])
@@ -56,10 +62,11 @@ def library_shape(generator: Generator, shapes: list[Tensor], inside: Tensor) ->
 
 
 def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """`image` [X, Y, Z] with one lesion of random appearance on `mask`, and the soft mask [X, Y, Z] that was used.
+    """`image` [X, Y, Z] with one lesion of random appearance on `mask`, and the soft mask [X, Y, Z] that was
+    used.
 
-    Darker or brighter by a fraction, a flat value of its own, texture of its own, a rim: enough kinds that none is learnt
-    by heart.
+    Darker or brighter by a fraction, a flat value of its own, texture of its own, a rim: enough kinds that
+    none is learnt by heart.
     """
     edge = uniform(generator, 0.0, 1.2)
     soft = gaussian_blur(mask[None], edge)[0] if edge > 0.2 else mask
@@ -71,7 +78,9 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
         keep = uniform(generator, 0.0, 0.8)
         painted = keep * image + (1 - keep) * local * (1 + contrast) + (contrast * local * keep)
     if chance(generator, 0.5):
-        painted = painted * (1 + 0.15 * smooth_field(generator, image.shape, log_uniform(generator, 2, 12))[0])
+        painted = painted * (
+            1 + 0.15 * smooth_field(generator, image.shape, log_uniform(generator, 2, 12))[0]
+        )
     if chance(generator, 0.15):
         rim = (gaussian_blur(mask[None], 1.5)[0] - mask).clamp(min=0) * 2
         painted = painted + local * uniform(generator, -0.4, 0.4) * rim
@@ -80,7 +89,8 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
 
 
 def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """`image` [X, Y, Z] with one to six lesions inside the brain (image > 0.05), and the union of their soft masks.
+    """`image` [X, Y, Z] with one to six lesions inside the brain (image > 0.05), and the union of their soft
+    masks.
 
     Where the union is 0 the image comes back bit for bit.
     """
@@ -96,5 +106,6 @@ def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = N
             continue
         image, soft = paint(generator, image, mask)
         union = torch.maximum(union, soft)
-    # The faint voxels at the brain's rim stay as they are: without them a guide would betray that it was painted on.
+    # The faint voxels at the brain's rim stay as they are: without them a guide would betray that it was
+    # painted on.
     return torch.where(inside, image, healthy), union * inside

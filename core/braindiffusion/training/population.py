@@ -1,7 +1,9 @@
-"""The population: synthetic images of any contrast from label maps, drawn on the fly (SynthSeg's idea, Billot et al. 2023).
+"""The population: synthetic images of any contrast from label maps, drawn on the fly (SynthSeg's idea, Billot
+et al. 2023).
 
-Labels are deformed, every class gets a random intensity and texture, then bias field, blur, resolution, noise, and a
-left-right flip with the labels swapped. Intensities leave as 0..1 (any contrast) or on the model scale (T1-like).
+Labels are deformed, every class gets a random intensity and texture, then bias field, blur, resolution,
+noise, and a left-right flip with the labels swapped. Intensities leave as 0..1 (any contrast) or on the model
+scale (T1-like).
 """
 
 from __future__ import annotations
@@ -18,18 +20,30 @@ from torch.nn import functional
 from ..anatomy import MIRROR, from_freesurfer
 from ..imaging.grid import GRID_SHAPE, GRID_SPACING
 from ..imaging.intensity import GREY, WHITE
-from .fields import chance, diffeomorphism, gaussian_blur, identity_grid, log_uniform, random_linear, smooth_field, uniform
+from .fields import (
+    chance,
+    diffeomorphism,
+    gaussian_blur,
+    identity_grid,
+    log_uniform,
+    random_linear,
+    smooth_field,
+    uniform,
+)
 from .lesions import blob, paint
 
 EXTRACEREBRAL = 500
 SPINAL_CSF = 501
-"""The maps call the fluid of the spinal canal 24 like that of the skull; below the brain it gets this number of its own."""
+"""The maps call the fluid of the spinal canal 24 like that of the skull; below the brain it gets this number
+of its own.
+"""
 _CLASSES = 25
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One label map. labels: uint8 [X, Y, Z], numbers of tissue classes' rows. index: (4, 4) model voxel -> its voxel.
+    """One label map. labels: uint8 [X, Y, Z], numbers of tissue classes' rows. index: (4, 4) model voxel ->
+    its voxel.
 
     codes: FreeSurfer number of each value in `labels`.
     """
@@ -41,22 +55,32 @@ class Subject:
 
 @lru_cache(maxsize=1)
 def t1_priors(root: Path) -> tuple[dict[int, int], np.ndarray, np.ndarray]:
-    """Tissue class of each FreeSurfer number, and mean and SD of T1 intensity per class (White matter is 160)."""
+    """Tissue class of each FreeSurfer number, and mean and SD of T1 intensity per class (White matter is
+    160).
+    """
     numbers = np.load(root / "priors" / "generation_labels.npy")
     classes = np.load(root / "priors" / "generation_classes_contrast_specific.npy")
     means, deviations = (np.load(root / "priors" / f"prior_{kind}_t1.npy")[0] for kind in ("means", "stds"))
     return dict(zip(numbers.tolist(), classes.tolist())) | {SPINAL_CSF: 1}, means, deviations
 
 
-def draw_labels(generator: Generator, subject: Subject, shape: tuple[int, int, int], pose: dict[str, float]) -> tuple[Tensor, Tensor]:
-    """A deformed copy of the subject's labels: at 1 mm [2X, 2Y, 2Z] for painting, and at 2 mm [X, Y, Z] as truth.
+def draw_labels(
+    generator: Generator, subject: Subject, shape: tuple[int, int, int], pose: dict[str, float]
+) -> tuple[Tensor, Tensor]:
+    """A deformed copy of the subject's labels: at 1 mm [2X, 2Y, 2Z] for painting, and at 2 mm [X, Y, Z] as
+    truth.
 
     pose: `degrees`, `scale`, `shear`, `shift` (mm) of the linear part and `bend` (mm) of the smooth part.
     """
     linear = random_linear(generator, pose["degrees"], pose["scale"], pose["shear"])
     middle = (torch.tensor(shape, dtype=torch.float32) - 1) / 2
     shift = torch.tensor([uniform(generator, -pose["shift"], pose["shift"]) for _ in range(3)]) / GRID_SPACING
-    bend = diffeomorphism(generator, shape, uniform(generator, 0.2, 1.0) * pose["bend"] / GRID_SPACING, log_uniform(generator, 20, 50))
+    bend = diffeomorphism(
+        generator,
+        shape,
+        uniform(generator, 0.2, 1.0) * pose["bend"] / GRID_SPACING,
+        log_uniform(generator, 20, 50),
+    )
     matrix, offset = subject.index[:3, :3], subject.index[:3, 3]
     # Model grid (80 x 96 x 80) indices of a larger field of view share its middle.
     centre = (torch.tensor(GRID_SHAPE, dtype=torch.float32) - 1) / 2
@@ -70,7 +94,8 @@ def draw_labels(generator: Generator, subject: Subject, shape: tuple[int, int, i
         voxel = torch.addmm(start[:, None], a, (points + displacement).reshape(3, -1)).round_()
         for axis, side in enumerate(sides):
             voxel[axis].clamp_(0, side - 1)
-        # Exact in float32: an index stays below 2**24. The map's border is background, so clamping finds background.
+        # Exact in float32: an index stays below 2**24. The map's border is background, so clamping finds
+        # background.
         flat = (voxel[0] * sides[1] + voxel[1]).to(torch.int32) * sides[2] + voxel[2].to(torch.int32)
         return subject.labels.flatten()[flat.long()].view(points.shape[1:])
 
@@ -80,7 +105,9 @@ def draw_labels(generator: Generator, subject: Subject, shape: tuple[int, int, i
 
 
 def paint_labels(generator: Generator, fine: Tensor, means: Tensor, deviations: Tensor) -> Tensor:
-    """Image [X, Y, Z] at 2 mm from 1 mm labels [2X, 2Y, 2Z]: class means, within-class texture, partial volume."""
+    """Image [X, Y, Z] at 2 mm from 1 mm labels [2X, 2Y, 2Z]: class means, within-class texture, partial
+    volume.
+    """
     index = fine.long()
     texture = torch.randn(fine.shape, generator=generator)
     image = means[index] + deviations[index] * texture
@@ -90,9 +117,15 @@ def paint_labels(generator: Generator, fine: Tensor, means: Tensor, deviations: 
     return image + 0.4 * spread * coarse_texture
 
 
-def degrade(generator: Generator, image: Tensor, bias: float, blur: float, noise: float, slices: float) -> Tensor:
-    """Bias field (log amplitude `bias`), blur (sigma up to `blur` voxels), thick slices (`slices` chance), noise SD up to `noise`."""
-    image = image * torch.exp(uniform(generator, 0, bias) * smooth_field(generator, image.shape, log_uniform(generator, 25, 80))[0])
+def degrade(
+    generator: Generator, image: Tensor, bias: float, blur: float, noise: float, slices: float
+) -> Tensor:
+    """Bias field (log amplitude `bias`), blur (sigma up to `blur` voxels), thick slices (`slices` chance),
+    noise SD up to `noise`.
+    """
+    image = image * torch.exp(
+        uniform(generator, 0, bias) * smooth_field(generator, image.shape, log_uniform(generator, 25, 80))[0]
+    )
     if chance(generator, 0.7):
         image = gaussian_blur(image[None], uniform(generator, 0, blur))[0]
     if chance(generator, slices):
@@ -105,7 +138,9 @@ def degrade(generator: Generator, image: Tensor, bias: float, blur: float, noise
     return image + sigma * torch.randn(image.shape, generator=generator)
 
 
-def random_contrast(generator: Generator, codes: np.ndarray, classes: dict[int, int]) -> tuple[Tensor, Tensor]:
+def random_contrast(
+    generator: Generator, codes: np.ndarray, classes: dict[int, int]
+) -> tuple[Tensor, Tensor]:
     """Mean and SD (n,) of every label value: classes share one draw, so symmetric structures look alike."""
     means = torch.rand(_CLASSES, generator=generator) * 0.9 + 0.05
     deviations = torch.rand(_CLASSES, generator=generator) * 0.1
@@ -116,7 +151,9 @@ def random_contrast(generator: Generator, codes: np.ndarray, classes: dict[int, 
 
 
 def t1_contrast(generator: Generator, codes: np.ndarray, root: Path) -> tuple[Tensor, Tensor]:
-    """Mean and SD (n,) of every label value for a T1-like image on the model scale (grey 0.70, white 1.00)."""
+    """Mean and SD (n,) of every label value for a T1-like image on the model scale (grey 0.70, white
+    1.00).
+    """
     classes, means, deviations = t1_priors(root)
     rows = [classes.get(int(code), 0) for code in codes]
     grey, white = means[3], means[2]
@@ -133,8 +170,12 @@ def strip(generator: Generator, fine: Tensor, codes: np.ndarray, keep_csf: bool)
     return torch.where(torch.from_numpy(outside)[fine.long()], 0, fine)
 
 
-def anatomy_pair(generator: Generator, subject: Subject, shape: tuple[int, int, int], root: Path) -> tuple[Tensor, Tensor]:
-    """Image [1, X, Y, Z] in 0..1 of random contrast and its truth [X, Y, Z] (indices of `anatomy.STRUCTURES`)."""
+def anatomy_pair(
+    generator: Generator, subject: Subject, shape: tuple[int, int, int], root: Path
+) -> tuple[Tensor, Tensor]:
+    """Image [1, X, Y, Z] in 0..1 of random contrast and its truth [X, Y, Z] (indices of
+    `anatomy.STRUCTURES`).
+    """
     pose = {"degrees": 20.0, "scale": 0.15, "shear": 0.1, "shift": 12.0, "bend": 3.5}
     fine, truth = draw_labels(generator, subject, shape, pose)
     target = torch.from_numpy(from_freesurfer(subject.codes))[truth.long()]
@@ -145,7 +186,11 @@ def anatomy_pair(generator: Generator, subject: Subject, shape: tuple[int, int, 
             target = torch.where(torch.from_numpy(subject.codes == 24)[truth.long()], 0, target)
     t1_like = chance(generator, 0.35)
     classes, _, _ = t1_priors(root)
-    contrast = t1_contrast(generator, subject.codes, root) if t1_like else random_contrast(generator, subject.codes, classes)
+    contrast = (
+        t1_contrast(generator, subject.codes, root)
+        if t1_like
+        else random_contrast(generator, subject.codes, classes)
+    )
     image = paint_labels(generator, fine, *contrast)
     stripped = functional.avg_pool3d((fine > 0).float()[None, None], 2)[0, 0] > 0.3
     if chance(generator, 0.25):
@@ -161,7 +206,9 @@ def anatomy_pair(generator: Generator, subject: Subject, shape: tuple[int, int, 
 
 
 def normalise(image: Tensor) -> Tensor:
-    """Intensities to 0..1: the 0.5th and 99.5th percentile of the voxels above zero, clipped. The anatomy network's input."""
+    """Intensities to 0..1: the 0.5th and 99.5th percentile of the voxels above zero, clipped. The anatomy
+    network's input.
+    """
     positive = image[image > 0]
     if positive.numel() < 8:
         return torch.zeros_like(image)

@@ -1,7 +1,9 @@
-"""Training of `t1-brain-2mm`: one network that generates, heals and inpaints (`braindiffusion train t1-brain-2mm --hours H`).
+"""Training of `t1-brain-2mm`: one network that generates, heals and inpaints (`braindiffusion train
+t1-brain-2mm --hours H`).
 
-An example is a brain x0 and what the network is told about it: nothing but covariates (generate), the brain with implanted
-lesions (heal), the brain as it is (heal: must come back unchanged), or the brain with a hole (inpaint).
+An example is a brain x0 and what the network is told about it: nothing but covariates (generate), the brain
+with implanted lesions (heal), the brain as it is (heal: must come back unchanged), or the brain with a hole
+(inpaint).
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
 
 
 class Draw:
-    """`draw(generator)` of the trainer. `volumes` (a JSON file) gives ventricular and brain volume of real brains in ml."""
+    """`draw(generator)` of the trainer. `volumes` (a JSON file) gives ventricular and brain volume of real
+    brains in ml.
+    """
 
     def __init__(self, root: Path, cache: Path, volumes: Path | None = None) -> None:
         self.root = root
@@ -57,7 +61,9 @@ class Draw:
             image, values = self._real(generator, brain, mode == "generate")
             real = 1.0
         else:
-            image, values = self._synthetic(generator, self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))])
+            image, values = self._synthetic(
+                generator, self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))]
+            )
             real = 0.0
         if mode != "generate":
             image = _worn(generator, image)
@@ -87,7 +93,9 @@ class Draw:
         fine = strip(generator, fine, subject.codes, keep_csf=True)
         image = paint_labels(generator, fine, *t1_contrast(generator, subject.codes, self.root))
         image = degrade(generator, image, 0.05, 0.5, 0.02, 0.0)
-        inside = functional.avg_pool3d((subject_brain(subject)[fine.long()]).float()[None, None], 2)[0, 0] > 0.5
+        inside = (
+            functional.avg_pool3d((subject_brain(subject)[fine.long()]).float()[None, None], 2)[0, 0] > 0.5
+        )
         sizes = volumes_ml(from_freesurfer(subject.codes)[truth.long().numpy()], VOXEL_ML)
         image = image.clamp(0, 2) * inside
         mirrored = chance(generator, 0.5)
@@ -116,7 +124,9 @@ def _pick(generator: Generator, shares: dict[str, float]) -> str:
 
 
 def _worn(generator: Generator, image: Tensor) -> Tensor:
-    """The brain as another scanner might show it: contrast, bias field, blur and noise. It is the target too, so all of it stays."""
+    """The brain as another scanner might show it: contrast, bias field, blur and noise. It is the target too,
+    so all of it stays.
+    """
     inside = image > 0.02
     if chance(generator, 0.5):
         image = image.clamp(min=0) ** log_uniform(generator, 0.8, 1.25)
@@ -126,7 +136,9 @@ def _worn(generator: Generator, image: Tensor) -> Tensor:
 
 
 def _conditions(generator: Generator, values: list[float | None], mode: str) -> tuple[Tensor, Tensor]:
-    """Scaled covariates and known flags [K]: each dropped 15 % and all together 15 %; volumes oftener where there is a guide."""
+    """Scaled covariates and known flags [K]: each dropped 15 % and all together 15 %; volumes oftener where
+    there is a guide.
+    """
     drop_all = chance(generator, 0.15)
     known, scaled = [], []
     for covariate, value in zip(COVARIATES, values):
@@ -138,15 +150,21 @@ def _conditions(generator: Generator, values: list[float | None], mode: str) -> 
 
 
 def noise_level(generator: Generator) -> float:
-    """sigma: half log-normal where images take shape (EDM), half log-uniform so that the start at 80 is trained too."""
+    """sigma: half log-normal where images take shape (EDM), half log-uniform so that the start at 80 is
+    trained too.
+    """
     if chance(generator, 0.5):
-        return min(max(math.exp(-1.0 + 1.2 * float(torch.randn((), generator=generator))), SIGMA_MIN), SIGMA_MAX)
+        return min(
+            max(math.exp(-1.0 + 1.2 * float(torch.randn((), generator=generator))), SIGMA_MIN), SIGMA_MAX
+        )
     return log_uniform(generator, 0.05, SIGMA_MAX)
 
 
 def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     """EDM's loss in voxel units: mean of (x0_hat - x0)^2 / c_out^2, with one scalar c_out per sample."""
-    cond = Cond(batch["covariates"], batch["known"], batch["real"], batch["guide"], batch["hole"], batch["has_guide"])
+    cond = Cond(
+        batch["covariates"], batch["known"], batch["real"], batch["guide"], batch["hole"], batch["has_guide"]
+    )
     sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
     node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
     x = batch["x0"] + sigma * batch["noise"]
@@ -157,5 +175,3 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
 def main(plan: Plan, volumes: Path | None = None) -> Path:
     """Train for `plan.hours`; returns the EMA weights."""
     return train(PriorNet(len(COVARIATES)), Draw(data_root(), plan.folder / "brains", volumes), loss_of, plan)
-
-

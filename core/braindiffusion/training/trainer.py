@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,11 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """hours of wall clock; batch per process; learning_rate at its peak; seed of the data; folder for checkpoints.
+    """hours of wall clock; batch per process; learning_rate at its peak; seed of the data; folder for
+    checkpoints.
 
-    resume: a checkpoint or EMA weights to go on from. workers: data processes. threads: of each training process.
+    resume: a checkpoint or EMA weights to go on from. workers: data processes. threads: of each training
+    process.
     """
 
     hours: float
@@ -44,7 +46,9 @@ class Plan:
 
 
 class Stream(IterableDataset):
-    """Endless examples `draw(generator)`; example n of a seed is the same on any number of workers and processes."""
+    """Endless examples `draw(generator)`; example n of a seed is the same on any number of workers and
+    processes.
+    """
 
     def __init__(self, draw: Callable[[torch.Generator], Batch], seed: int) -> None:
         self.draw, self.seed = draw, seed
@@ -61,7 +65,9 @@ class Stream(IterableDataset):
 
 
 class Ema:
-    """Exponential moving average of the weights in float32, with a warm-up so that a short run is averaged too."""
+    """Exponential moving average of the weights in float32, with a warm-up so that a short run is averaged
+    too.
+    """
 
     def __init__(self, net: nn.Module, half_life: int) -> None:
         self.decay = 0.5 ** (1 / half_life)
@@ -77,20 +83,38 @@ class Ema:
 
 
 def rate(progress: float, step: int, peak: float) -> float:
-    """Learning rate: 60 steps of warm-up, then a cosine from `peak` to 2 % of it as `progress` goes from 0 to 1."""
-    return peak * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+    """Learning rate: 60 steps of warm-up, then a cosine from `peak` to 2 % of it as `progress` goes from 0 to
+    1.
+    """
+    return (
+        peak * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+    )
 
 
-def train(net: nn.Module, draw: Callable[[torch.Generator], Batch], loss_of: Callable[[nn.Module, Batch], Tensor], plan: Plan) -> Path:
-    """Train `net` on examples of `draw` with `loss_of(net, batch)`; returns the file of EMA weights (safetensors, float16)."""
+def train(
+    net: nn.Module,
+    draw: Callable[[torch.Generator], Batch],
+    loss_of: Callable[[nn.Module, Batch], Tensor],
+    plan: Plan,
+) -> Path:
+    """Train `net` on examples of `draw` with `loss_of(net, batch)`; returns the file of EMA weights
+    (safetensors, float16).
+    """
     if plan.threads:
         torch.set_num_threads(plan.threads)
     device = _device()
     net = net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=plan.learning_rate, weight_decay=1e-3, betas=(0.9, 0.99))
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=plan.learning_rate, weight_decay=1e-3, betas=(0.9, 0.99)
+    )
     ema = _resume(net, optimiser, plan, device)
     wrapped = _distributed(net, device)
-    loader = DataLoader(Stream(draw, plan.seed), batch_size=plan.batch, num_workers=plan.workers, prefetch_factor=4 if plan.workers else None)
+    loader = DataLoader(
+        Stream(draw, plan.seed),
+        batch_size=plan.batch,
+        num_workers=plan.workers,
+        prefetch_factor=4 if plan.workers else None,
+    )
     start, saved, history = time.monotonic(), time.monotonic(), []
     for step, batch in enumerate(loader):
         progress = (time.monotonic() - start) / (plan.hours * 3600)
@@ -98,7 +122,9 @@ def train(net: nn.Module, draw: Callable[[torch.Generator], Batch], loss_of: Cal
             break
         for group in optimiser.param_groups:
             group["lr"] = rate(progress, step, plan.learning_rate)
-        history.append(_step(wrapped, optimiser, {k: v.to(device) for k, v in batch.items()}, loss_of, device))
+        history.append(
+            _step(wrapped, optimiser, {k: v.to(device) for k, v in batch.items()}, loss_of, device)
+        )
         ema.update(net)
         if len(history) == 50:
             _log(plan.folder, step + 1, progress, history)
@@ -109,7 +135,13 @@ def train(net: nn.Module, draw: Callable[[torch.Generator], Batch], loss_of: Cal
     return _save(net, optimiser, ema, plan.folder)
 
 
-def _step(net: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, loss_of: Callable[[nn.Module, Batch], Tensor], device: torch.device) -> float:
+def _step(
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    loss_of: Callable[[nn.Module, Batch], Tensor],
+    device: torch.device,
+) -> float:
     with torch.autocast(device.type, torch.bfloat16):
         loss = loss_of(net, batch)
     optimiser.zero_grad(set_to_none=True)
@@ -132,7 +164,9 @@ def _distributed(net: nn.Module, device: torch.device) -> nn.Module:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return net
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return nn.parallel.DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
+    return nn.parallel.DistributedDataParallel(
+        net, device_ids=[device.index] if device.type == "cuda" else None
+    )
 
 
 def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, device: torch.device) -> Ema:
@@ -154,12 +188,19 @@ def _main_process() -> bool:
 
 
 def _save(net: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path) -> Path:
-    """`checkpoint.pt` to go on from, `ema.safetensors` to ship; each replaced whole, so that a kill leaves the old one."""
+    """`checkpoint.pt` to go on from, `ema.safetensors` to ship; each replaced whole, so that a kill leaves
+    the old one.
+    """
     target = folder / "ema.safetensors"
     if not _main_process():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.weights, "ema_steps": ema.steps}
+    state = {
+        "net": net.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "ema": ema.weights,
+        "ema_steps": ema.steps,
+    }
     with _replacing(folder / "checkpoint.pt") as file:
         torch.save(state, file)
     with _replacing(target) as file:
@@ -167,16 +208,11 @@ def _save(net: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Pa
     return target
 
 
-class _replacing(nullcontext):
-    def __init__(self, path: Path) -> None:
-        self.path, self.part = path, path.with_name(path.name + ".part")
-
-    def __enter__(self) -> Path:
-        return self.part
-
-    def __exit__(self, kind: type | None, *rest: object) -> None:
-        if kind is None:
-            self.part.replace(self.path)
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    part = path.with_name(path.name + ".part")
+    yield part
+    part.replace(path)
 
 
 def _log(folder: Path, step: int, progress: float, losses: list[float]) -> None:

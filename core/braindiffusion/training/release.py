@@ -1,0 +1,164 @@
+"""From trained weights to a shipped model: weights, card, hash, fingerprint, and the prior's normal maps.
+
+    python -m braindiffusion.training.release brain-anatomy-2mm runs/brain-anatomy-2mm/ema.safetensors --hours
+    2 python -m braindiffusion.training.release t1-brain-2mm runs/t1-brain-2mm/ema.safetensors --hours 3
+    python -m braindiffusion.training.release t1-brain-2mm --calibrate
+
+`--hours` are those of this training run; the card adds them to the hours of the weights that the run went on
+from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
+from ..models.card import WEIGHTS, Card, read_card, write_card
+from ..models.loading import build, fingerprint, load_file, load_model, sha256
+from ..paths import data_root, resources
+from .anatomy import NAME as ANATOMY
+from .prior import COVARIATES, SIGMA_MAX, SIGMA_MIN
+from .prior import NAME as PRIOR
+
+_FRAME = {
+    "grid": list(GRID_SHAPE),
+    "spacing_mm": GRID_SPACING,
+    "affine": GRID_AFFINE.tolist(),
+}
+
+
+def _anatomy() -> dict[str, Any]:
+    from ..anatomy import STRUCTURES
+
+    return {
+        "title": "Brain anatomy, any contrast, 2 mm",
+        "intended_use": "Research: intracranial mask, structures and volumes of heads and skull-stripped "
+        "brains of any MR contrast.",
+        "not_for": "Diagnosis or treatment of a person; CT; children; brains with large resections.",
+        "architecture": {
+            "class": "AnatomyNet",
+            "arguments": {"structures": len(STRUCTURES), "width": 16, "blocks": [1, 2, 2, 2]},
+        },
+        "frame": _FRAME
+        | {
+            "intensity": "0.5th to 99.5th percentile above zero to 0..1",
+            "structures": {s.index: f"{s.side} {s.name}".strip() for s in STRUCTURES},
+        },
+        "training": {
+            "data": "13 label maps of SynthSeg's training set (Apache-2.0), images of random contrast",
+            "method": "Billot et al. 2023 (SynthSeg); cross entropy plus soft Dice",
+        },
+        "licence": "Apache-2.0",
+    }
+
+
+def _prior() -> dict[str, Any]:
+    return {
+        "title": "T1-weighted brain, 2 mm: generate, heal, inpaint",
+        "intended_use": "Research: synthetic brains, healthy counterparts of T1 scans of adults, "
+        "difference maps, inpainting.",
+        "not_for": "Diagnosis or treatment of a person; other contrasts; ages far from 19 to 52.",
+        "architecture": {
+            "class": "PriorNet",
+            "arguments": {
+                "covariates": len(COVARIATES),
+                "widths": [16, 64, 128, 192],
+                "blocks": [2, 2, 2, 2],
+                "fine": 8,
+            },
+        },
+        "parametrisation": {"kind": "edm around the guide", "sigma_data": 0.35, "sigma_change": 0.1},
+        "path": {"kind": "edm", "sigma_min": SIGMA_MIN, "sigma_max": SIGMA_MAX},
+        "covariates": [covariate.to_json() for covariate in COVARIATES],
+        "frame": _FRAME
+        | {"intensity": "bias field flattened; grey matter 0.70, white matter 1.00, background 0"},
+        "training": {
+            "data": "48 skull-stripped T1w brains of OpenNeuro ds002748 (CC0; adults of 19 to 52, one site, "
+            "structurally normal, most of them with depression), and T1-like images drawn from 13 label maps "
+            "of SynthSeg (Apache-2.0); lesion shapes of open_ms_data (CC BY) and OpenNeuro ds004889 (CC0)",
+            "method": "EDM (Karras 2022) around the guide; healing pairs after Lawry Aguila et al. 2025",
+        },
+        "licence": "Apache-2.0",
+    }
+
+
+_CARDS = {ANATOMY: _anatomy, PRIOR: _prior}
+
+
+def release(name: str, weights: Path, hours: float, machine: str, goes_on: bool) -> Path:
+    """Put `weights` into `resources/models/<name>/` with a fresh card; returns the folder.
+
+    goes_on: the weights were trained further from the shipped ones, so the hours add up.
+    """
+    folder = resources() / "models" / name
+    before = read_card(folder).training.get("runs", []) if goes_on and (folder / "card.json").exists() else []
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / WEIGHTS)
+    content = _CARDS[name]()
+    net = build(content["architecture"])
+    net.load_state_dict({key: value.float() for key, value in load_file(folder / WEIGHTS).items()})
+    net.eval()
+    content["training"] |= {"runs": [*before, {"hours": hours, "machine": machine}]}
+    card = Card(
+        name=name,
+        parameters=sum(p.numel() for p in net.parameters()),
+        sha256=sha256(folder / WEIGHTS),
+        fingerprint=fingerprint(net),
+        **content,
+    )
+    write_card(card, folder)
+    return folder
+
+
+def calibrate(steps: int, samples: int) -> None:
+    """Make the normal maps and thresholds of the prior from the `val` brains, which it was not trained on,
+    and enter them in its card.
+
+    Each threshold is found on brains that its maps were not made from (six folds); the shipped maps use all.
+    """
+    from .calibration import normal_maps
+
+    model = load_model(PRIOR)
+    files, measured = {}, {}
+    for method in ("guided", "partial"):
+        maps, cases = normal_maps(model, data_root(), method, steps, samples)
+        target = model.folder / f"normal-{method}.safetensors"
+        maps.save(target)
+        files[target.name] = sha256(target)
+        measured[method] = {
+            "threshold": round(maps.threshold, 3),
+            "brains": maps.brains,
+            "cross_fitted_regions": cases,
+        }
+    card = model.card.model_copy(
+        update={"files": files, "measured": model.card.measured | {"calibration": measured}}
+    )
+    write_card(card, model.folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", choices=_CARDS)
+    parser.add_argument("weights", type=Path, nargs="?")
+    parser.add_argument("--hours", type=float, default=0.0)
+    parser.add_argument("--machine", default="2 CPU cores")
+    parser.add_argument(
+        "--fresh", action="store_true", help="trained from nothing, not from the shipped weights"
+    )
+    parser.add_argument("--calibrate", action="store_true")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=4)
+    options = parser.parse_args()
+    if options.weights:
+        print(release(options.model, options.weights, options.hours, options.machine, not options.fresh))
+    if options.calibrate:
+        calibrate(options.steps, options.samples)
+
+
+if __name__ == "__main__":
+    main()
