@@ -154,6 +154,7 @@ def test_surface_distance_of_shifted_cubes_is_the_shift():
 def test_pearson_is_one_for_a_line():
     assert metrics.pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
     assert metrics.pearson([1, 2, 3], [6, 4, 2]) == pytest.approx(-1.0)
+    assert np.isnan(metrics.pearson([1, 2, 3], [5, 5, 5]))
 
 
 def test_white_noise_has_a_flat_spectrum_and_a_wave_peaks_at_its_frequency():

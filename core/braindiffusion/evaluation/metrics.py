@@ -172,7 +172,9 @@ def hd95(first: np.ndarray, second: np.ndarray, spacing: Sequence[float]) -> flo
 
 
 def pearson(first: Sequence[float], second: Sequence[float]) -> float:
-    """Correlation coefficient of two series."""
+    """Correlation coefficient of two series; NaN where one of them is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
     return float(np.corrcoef(first, second)[0, 1])
 
 

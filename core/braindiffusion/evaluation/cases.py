@@ -1,0 +1,197 @@
+"""Brains as the evaluation uses them: framed as the task would frame them, with their truth, in folds for
+cross-fitting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from ..imaging import align, grid, intensity
+from ..imaging import frame as frame_module
+from ..imaging.frame import Frame
+from ..imaging.intensity import TissueScale
+from ..imaging.volume import Volume
+from ..paths import resources
+from ..segment import stripped_mask
+from ..training.brains import participants
+from . import implants
+from .setting import Arrays, Setting, key_of
+
+FOLDS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One brain. truth: uint8 [X, Y, Z] on the scan's grid, number of the lesion; brain: bool there, where
+    the scan is not zero.
+
+    A normal brain has no lesions, and index 0.
+    """
+
+    subject: str
+    index: int
+    frame: Frame
+    truth: np.ndarray
+    brain: np.ndarray
+    lesions: tuple[implants.Lesion, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject}-{self.index}"
+
+    @property
+    def normal(self) -> bool:
+        return not self.lesions
+
+    @property
+    def image(self) -> np.ndarray:
+        """As the models see it, [80, 96, 80]."""
+        return self.frame.image
+
+    @property
+    def voxel_ml(self) -> float:
+        return float(abs(np.linalg.det(self.frame.affine[:3, :3]))) / 1000
+
+    def at_voxels(self, array: np.ndarray) -> np.ndarray:
+        """A map on the model grid at the voxels of the brain (N,), float32, by linear interpolation."""
+        to_model = np.linalg.inv(self.frame.index)
+        points = to_model[:3, :3] @ np.argwhere(self.brain).T + to_model[:3, 3:]
+        return map_coordinates(np.asarray(array, np.float32), points, order=1, mode="constant").astype(
+            np.float32
+        )
+
+
+def val_cases(setting: Setting) -> list[Case]:
+    """Every val brain, normal and with implants; few of them when quick."""
+    subjects = implants.val_brains(setting.root)[: 6 if setting.quick else None]
+    wanted = [
+        (subject, index)
+        for subject in subjects
+        for index in range((1 if setting.quick else implants.COPIES) + 1)
+    ]
+    missing = [pair for pair in wanted if not _file(setting, *pair).exists()]
+    if missing:
+        setting.say(f"Framing {len(missing)} scans")
+        _in_processes(partial(_prepare, setting), missing, setting.plan.threads)
+    return [_load(setting, *pair) for pair in wanted]
+
+
+def folds(subjects: Sequence[str], count: int = FOLDS) -> dict[str, int]:
+    """The fold of every brain: all copies of a brain share it."""
+    return {subject: n % count for n, subject in enumerate(sorted(set(subjects)))}
+
+
+def training_maps(setting: Setting) -> Arrays:
+    """The training population, [48, 80, 96, 80] each: `model` as the models see them, and in affine template
+    space `images` and, bool, `inside`. Images are float16.
+    """
+    names = [row["participant_id"] for row in participants(setting.root, "train")][
+        : 12 if setting.quick else None
+    ]
+    missing = [name for name in names if not _train_file(setting, name).exists()]
+    if missing:
+        setting.say(f"Framing {len(missing)} training brains for the population's mean and deviation")
+        _in_processes(partial(_prepare_train, setting), missing, setting.plan.threads)
+    rows = [_prepare_train(setting, name) for name in names]
+    return {key: np.stack([row[key] for row in rows]) for key in ("model", "images", "inside")}
+
+
+def _in_processes(work: Callable, items: Sequence, processes: int) -> None:
+    """Registration uses one core: share the scans out."""
+    if processes < 2:
+        for item in items:
+            work(item)
+        return
+    with ProcessPoolExecutor(min(processes, 8), mp_context=get_context("spawn")) as pool:
+        for _ in pool.map(work, items):
+            pass
+
+
+def _code() -> str:
+    """Hash of what decides how a scan is framed and what is implanted."""
+    modules = (frame_module, align, grid, intensity, implants)
+    return key_of(
+        *(Path(str(m.__file__)) for m in modules),
+        implants.MANIFEST,
+        resources() / "template" / "mni152_2mm.npz",
+    )
+
+
+def _file(setting: Setting, subject: str, index: int) -> Path:
+    return setting.folder / "cache" / f"case-{subject}-{index}-{_code()}.npz"
+
+
+def _train_file(setting: Setting, name: str) -> Path:
+    return setting.folder / "cache" / f"train-{name}-{_code()}.npz"
+
+
+_LIBRARY: list[implants.Shape] = []
+
+
+def _made(root: Path, subject: str, index: int) -> implants.Implanted:
+    if index == 0:
+        return implants.normal(root, subject)
+    if not _LIBRARY:
+        _LIBRARY.extend(implants.shapes(root))
+    return implants.implanted(root, subject, index, _LIBRARY)
+
+
+def _prepare(setting: Setting, pair: tuple[str, int]) -> None:
+    subject, index = pair
+
+    def make() -> Arrays:
+        case = _made(setting.root, subject, index)
+        return {"truth": case.truth, "brain": case.brain, **frame_arrays(framed(case.image))}
+
+    setting.cached(f"case-{subject}-{index}", _code(), make)
+
+
+def _prepare_train(setting: Setting, name: str) -> Arrays:
+    def make() -> Arrays:
+        frame = framed(implants.scan(setting.root, name))
+        image = grid.sample(frame.image, frame.template_index, grid.GRID_SHAPE)
+        inside = grid.sample(frame.mask.astype(np.float32), frame.template_index, grid.GRID_SHAPE) > 0.5
+        return {"model": frame.image.astype(np.float16), "images": image.astype(np.float16), "inside": inside}
+
+    return setting.cached(f"train-{name}", _code(), make)
+
+
+def framed(volume: Volume) -> Frame:
+    """The frame that the task gives a skull-stripped scan."""
+    return Frame.fit(volume.data, volume.affine, stripped_mask(volume))
+
+
+def _load(setting: Setting, subject: str, index: int) -> Case:
+    with np.load(_file(setting, subject, index)) as arrays:
+        frame, truth, brain = frame_of(arrays), arrays["truth"], arrays["brain"]
+    rows = _frozen().get(f"{subject}-{index}", [])
+    lesions = tuple(implants.Lesion(**{**row, "position": tuple(row["position"])}) for row in rows)
+    return Case(subject, index, frame, truth, brain, lesions)
+
+
+def _frozen() -> dict:
+    import json
+
+    return json.loads(implants.MANIFEST.read_text(encoding="utf-8"))["cases"]
+
+
+def frame_arrays(frame: Frame) -> Arrays:
+    """A frame as arrays, for the cache."""
+    arrays = {f.name: np.asarray(getattr(frame, f.name)) for f in fields(Frame) if f.name != "scale"}
+    return arrays | {"scale": np.array([frame.scale.grey, frame.scale.white])}
+
+
+def frame_of(arrays: Arrays) -> Frame:
+    """The frame that `frame_arrays` took apart."""
+    parts = {f.name: arrays[f.name] for f in fields(Frame)}
+    grey, white = parts.pop("scale")
+    shape = tuple(int(n) for n in parts.pop("shape"))
+    return Frame(shape=shape, scale=TissueScale(float(grey), float(white)), **parts)  # type: ignore[arg-type]

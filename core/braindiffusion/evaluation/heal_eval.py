@@ -1,0 +1,163 @@
+"""Healing on implanted and normal val brains, beside its baselines on the same cases in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import healing, heatmap
+from ..models.loading import Model, load_model
+from . import baselines, metrics
+from .cases import Case, training_maps, val_cases
+from .crossfit import Scored, against_normal, direct
+from .judged import Judged, classes, judge, precision_of, table
+from .pictures import implant_sheet
+from .setting import Arrays, Setting, key_of
+
+SEEDS, STEPS = (0, 1, 2, 3), 8
+PARTIAL_COPIES = 1
+"""Partial diffusion costs as much as guided healing and is shown beside it: one implanted copy of each brain
+is enough.
+"""
+
+
+@dataclass(frozen=True)
+class Healer:
+    """`healed(case)`: samples [N, 80, 96, 80] of one method, kept on disk. The method under test is called
+    here only.
+    """
+
+    setting: Setting
+    model: Model
+    method: str
+
+    def __call__(self, case: Case) -> np.ndarray:
+        inside = case.image > 0
+        key = key_of(
+            self.model.card.sha256, repr((SEEDS, STEPS, healing.PARTIAL_LEVELS)), case.image.tobytes()
+        )
+        kept = self.setting.cached(f"{self.method}-{case.name}", key, lambda: self._make(case, inside))[
+            "inside"
+        ]
+        samples = np.zeros((len(kept), *inside.shape), np.float32)
+        samples[:, inside] = kept
+        return samples
+
+    def _make(self, case: Case, inside: np.ndarray) -> Arrays:
+        how: dict[str, Any] = {"device": self.setting.plan.device, "precision": self.setting.plan.precision}
+        if self.method == "guided":
+            samples = healing.guided(self.model, case.image, SEEDS, STEPS, **how)
+        else:
+            samples = healing.partial(self.model, case.image, SEEDS[:1], **how)
+        return {"inside": samples[:, inside].astype(np.float16)}
+
+
+def run(setting: Setting) -> dict[str, Any]:
+    """Measure; returns the content of `heal.json`."""
+    cases = val_cases(setting)
+    model = load_model("t1-brain-2mm")
+    guided = _method(setting, cases, Healer(setting, model, "guided"), f"{len(SEEDS)} samples, {STEPS} steps")
+    few = [case for case in cases if case.index <= PARTIAL_COPIES]
+    levels = ", ".join(f"{level:g}" for level in healing.PARTIAL_LEVELS)
+    partial = _method(setting, few, Healer(setting, model, "partial"), f"sigma {levels}")
+    rivals, tried = _rivals(setting, cases)
+    setting.say("Comparing")
+    content = {
+        "cases": len([case for case in cases if not case.normal]),
+        "lesions": sum(len(case.lesions) for case in cases),
+        "brains": len({case.subject for case in cases}),
+        "methods": [table(one) for one in (guided, *rivals, partial)],
+        "differences": [_difference(guided, other) for other in (*rivals, partial)],
+        "classes": [_class_row(kind, wanted, guided, rivals) for kind, wanted in classes()],
+        "variants": tried,
+        "residual": _residual(cases, Healer(setting, model, "guided")),
+        "autoencoder": setting.dae.is_file(),
+    }
+    implant_sheet(setting.pictures / "implants.png", cases, guided.scored, Healer(setting, model, "guided"))
+    return content
+
+
+def _method(setting: Setting, cases: Sequence[Case], healed: Healer, label: str) -> Judged:
+    for n, case in enumerate(cases):
+        if n % 10 == 0:
+            setting.say(f"Healing, {healed.method}: scan {n + 1} of {len(cases)}")
+        healed(case)
+    setting.say(f"Fitting normal brains and thresholds, {healed.method}")
+    return judge(healed.method, label, cases, against_normal(cases, healed))
+
+
+def _rivals(setting: Setting, cases: Sequence[Case]) -> tuple[list[Judged], list[dict[str, Any]]]:
+    """The best variant of each baseline, chosen on the first implanted copies.
+
+    They are among the cases it is judged on, which flatters the baseline and never healing.
+    """
+    variants = baselines.population_scores(training_maps(setting)) + baselines.smoothed_copies()
+    variants += baselines.autoencoder(setting)
+    first = [case for case in cases if case.index <= 1]
+    best: dict[str, tuple[float, baselines.Variant]] = {}
+    tried = []
+    for variant in variants:
+        value = precision_of(first, _scored(first, variant).maps)
+        setting.say(f"Baseline: {variant.family}, {variant.label}: {value:.3f} on the first copies")
+        tried.append({"family": variant.family, "label": variant.label, "auprc": value})
+        if variant.family not in best or value > best[variant.family][0]:
+            best[variant.family] = (value, variant)
+    judged = []
+    for _, variant in best.values():
+        setting.say(f"Judging the baseline: {variant.family}, {variant.label}")
+        judged.append(judge(variant.family, variant.label, cases, _scored(cases, variant)))
+    return judged, tried
+
+
+def _scored(cases: Sequence[Case], variant: baselines.Variant) -> Scored:
+    if variant.healed is not None:
+        return against_normal(cases, variant.healed)
+    if variant.score is None:
+        raise ValueError(f"the variant '{variant.label}' scores nothing")
+    return direct(cases, variant.score)
+
+
+def _difference(first: Judged, second: Judged, wanted: Callable = lambda lesion: True) -> dict[str, Any]:
+    found = first.difference(second, wanted)
+    return {
+        "name": second.name,
+        "first": found.first,
+        "second": found.second,
+        "difference": found.value,
+        "interval": [found.low, found.high],
+        "cases": min(len(first.counted), len(second.counted)),
+    }
+
+
+def _class_row(kind: str, wanted: Callable, guided: Judged, rivals: Sequence[Judged]) -> dict[str, Any]:
+    lesions = sum(wanted(lesion) for c in guided.counted for lesion in c.case.lesions)
+    values = {one.name: one.average_precision(wanted) for one in (guided, *rivals)}
+    strongest = max(rivals, key=lambda one: values[one.name])
+    return {
+        "kind": kind,
+        "lesions": lesions,
+        "auprc": values,
+        "against": _difference(guided, strongest, wanted),
+    }
+
+
+def _residual(cases: Sequence[Case], healed: Healer) -> dict[str, Any]:
+    """What healing changes in normal brains, in shares of white matter: mean and 95th percentile of |scan -
+    healed|.
+    """
+    means, tails = [], []
+    for case in cases:
+        if case.normal:
+            change = np.abs(case.image - healed(case).mean(0))[case.image > 0]
+            means.append(float(change.mean()))
+            tails.append(float(np.percentile(change, 95)))
+    interval = metrics.bootstrap_interval(means)
+    return {
+        "mean": float(np.mean(means)),
+        "interval": interval,
+        "p95": float(np.mean(tails)),
+        "blur_mm": 2 * heatmap.RESIDUAL_SIGMA,
+    }

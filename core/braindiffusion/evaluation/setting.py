@@ -1,0 +1,106 @@
+"""What every part of the evaluation shares: where data and results lie, how to compute, progress, and a cache
+on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..plan import Plan
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """root: the scans. folder: for results of parts and the cache. pictures: for PNG files. dae: weights of
+    the baseline.
+
+    quick: a small share of the cases, to see that everything runs; its figures are not to be quoted.
+    """
+
+    root: Path
+    folder: Path
+    pictures: Path
+    dae: Path
+    plan: Plan
+    quick: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str) -> None:
+        """A line of progress with the minutes that have passed."""
+        print(f"[{(time.monotonic() - self.started) / 60:5.1f} min] {text}", flush=True)
+
+    def keep(self, part: str, content: dict[str, Any], seconds: float) -> None:
+        """Write what `part` measured, with the machine that measured it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        whole = {
+            "content": content,
+            "machine": machine(self.plan),
+            "seconds": round(seconds),
+            "quick": self.quick,
+        }
+        (self.folder / f"{part}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+    def cached(self, name: str, key: str, make: Callable[[], Arrays]) -> Arrays:
+        """The arrays that `make()` gives, from disk where `key` says that they are the same."""
+        file = self.folder / "cache" / f"{name}-{key}.npz"
+        if file.exists():
+            with np.load(file) as arrays:
+                return dict(arrays)
+        made = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for stale in file.parent.glob(f"{name}-{'?' * len(key)}.npz"):
+            stale.unlink()
+        part = file.with_suffix(".part.npz")
+        np.savez_compressed(part, **made)  # type: ignore[arg-type]
+        part.replace(file)
+        return made
+
+
+def key_of(*parts: str | bytes | Path) -> str:
+    """A short hash of texts, bytes and the contents of files."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = (
+            part.read_bytes()
+            if isinstance(part, Path)
+            else part
+            if isinstance(part, bytes)
+            else part.encode()
+        )
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
+
+
+def machine(plan: Plan) -> dict[str, Any]:
+    """Cores, processor, device, precision and versions: what a time or a rounding depends on."""
+    import torch
+
+    return {
+        "processor": _processor(),
+        "threads": plan.threads,
+        "device": plan.device if not plan.on_gpu else torch.cuda.get_device_name(),
+        "precision": plan.precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
