@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -183,6 +184,22 @@ def test_meta_names_the_source_and_its_hash(tmp_path: Path) -> None:
     assert meta["source"] == str(path) and meta["format"] == "NIfTI" and meta["units"] == "mm"
     assert meta["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert meta["descrip"] == "FSL5.0" and meta["space"] == "scanner" and meta["notes"] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX here")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd"])
+def test_files_follow_the_users_umask(tmp_path: Path, name: str, umask: int, mode: int) -> None:
+    """So that colleagues of a group may read a result, and nobody else where the user says so."""
+    write = io.write_nrrd if name.endswith("nrrd") else io.write_nifti
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # a new file, and one that replaces an earlier one
+            write(Volume(head(), oblique()), tmp_path / name, synthetic=True, description="test")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {mode}
+    assert len(list(tmp_path.iterdir())) == (1 if name.endswith("nrrd") else 2)
 
 
 REAL = {

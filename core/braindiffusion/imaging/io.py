@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
@@ -172,11 +172,8 @@ def _plain(value: Any) -> Any:
 def _whole_file(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path` once all is written, and vanishes otherwise."""
     suffix = re.search(r"(\.nii)?\.[^.]+$", path.name.lower())
-    handle, part_name = tempfile.mkstemp(
-        prefix=".part-", suffix=suffix.group() if suffix else "", dir=path.parent
-    )
-    os.close(handle)
-    part = Path(part_name)
+    part = path.with_name(f".part-{uuid4().hex}{suffix.group() if suffix else ''}")
+    part.touch(exist_ok=False)  # by the user's umask, where tempfile's would be for the user's eyes alone
     try:
         yield part
         os.replace(part, path)
