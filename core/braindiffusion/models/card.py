@@ -51,26 +51,32 @@ class Card(BaseModel):
 
 
 def folder_of(name: str) -> Path:
-    """The folder of a shipped model. Raises BrainDiffusionError where there is none of that name."""
-    folder = resources() / "models" / name
-    if "/" in name or "\\" in name or not (folder / "card.json").is_file():
-        known = (
-            ", ".join(sorted(path.parent.name for path in (resources() / "models").glob("*/card.json")))
-            or "none"
-        )
-        raise BrainDiffusionError(f"There is no model named '{name}'; the installed models are: {known}.")
-    return folder
+    """The folder of a shipped model. Raises BrainDiffusionError where there is none of that name.
+
+    The name is looked up among the installed ones and never becomes part of a path, so that it leads nowhere
+    else.
+    """
+    installed = {path.parent.name: path.parent for path in (resources() / "models").glob("*/card.json")}
+    if name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        raise BrainDiffusionError(f"There is no model named {name!r}; the installed models are: {known}.")
+    return installed[name]
 
 
 def read_card(folder: Path) -> Card:
     """The card in `folder`. Raises BrainDiffusionError where it is missing or not a card."""
     try:
-        return Card.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
+        card = Card.model_validate_json((folder / "card.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise BrainDiffusionError(
             f"The model card in {folder.name} cannot be read ({reason}); install the model again."
         ) from None
+    if card.name != folder.name:
+        raise BrainDiffusionError(
+            f"The model card in {folder.name} is that of {card.name!r}; install the model again."
+        )
+    return card
 
 
 def write_card(card: Card, folder: Path) -> None:

@@ -47,6 +47,18 @@ class Model:
     def covariates(self) -> tuple[Covariate, ...]:
         return self.card.conditions()
 
+    def file(self, name: str) -> Path:
+        """A further file of the model, whose hash was checked on loading.
+
+        Raises BrainDiffusionError where the card lists none of that name.
+        """
+        if name not in self.card.files:
+            raise BrainDiffusionError(
+                f"The model {self.card.name} has no file {name}, which is needed here; choose another model or "
+                "method."
+            )
+        return self.folder / name
+
     def denoiser(self, device: str = "cpu", precision: str = "fp32") -> PriorDenoiser:
         """The Denoiser of a diffusion model on `device`; precision "bf16" or "fp32"."""
         options = {key: value for key, value in self.card.parametrisation.items() if key != "kind"}
@@ -71,11 +83,18 @@ def prepared(net: nn.Module, device: str, precision: str) -> nn.Module:
     return _Autocast(net) if precision == "bf16" else net
 
 
-@lru_cache(maxsize=4)
-def load_model(name: str) -> Model:
-    """Load and check the model `name` once. Raises BrainDiffusionError where it is absent, damaged or not the
-    one of its card.
+def load_model(name: str, device: str = "cpu") -> Model:
+    """The model `name`, its network on `device`; it is loaded and checked once.
+
+    Raises BrainDiffusionError where it is absent, damaged or not the one of its card.
     """
+    model = _checked(name)
+    model.net.to(device)
+    return model
+
+
+@lru_cache(maxsize=4)
+def _checked(name: str) -> Model:
     folder = folder_of(name)
     card = read_card(folder)
     for file, expected in {WEIGHTS: card.sha256, **card.files}.items():
@@ -86,10 +105,7 @@ def load_model(name: str) -> Model:
     net = build(card.architecture)
     _fill(net, folder / WEIGHTS, name)
     net.eval().requires_grad_(False)
-    found = fingerprint(net)
-    if max(abs(a - b) for a, b in zip(found, card.fingerprint)) > _TOLERANCE or len(found) != len(
-        card.fingerprint
-    ):
+    if not _agree(fingerprint(net), card.fingerprint):
         raise BrainDiffusionError(
             f"The model {name} computes something else here than when it was made, so it is not used."
         )
@@ -97,13 +113,22 @@ def load_model(name: str) -> Model:
 
 
 def build(architecture: dict[str, Any]) -> nn.Module:
-    """The network of a card with fresh weights. Raises BrainDiffusionError for a class that is not ours."""
-    kind = architecture.get("class", "")
+    """The network of a card with fresh weights. Raises BrainDiffusionError for a class or arguments that are
+    not ours.
+    """
+    kind = str(architecture.get("class", ""))
     if kind not in _NETWORKS:
         raise BrainDiffusionError(
-            f"This version does not know the network '{kind}'; update it or choose another model."
+            f"This version does not know the network {kind!r}; update it or choose another model."
         )
-    return _NETWORKS[kind](**architecture.get("arguments", {}))
+    try:
+        return _NETWORKS[kind](**architecture.get("arguments", {}))
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise BrainDiffusionError(
+            f"This version cannot build the network {kind} of the card ({reason}); update it or choose another "
+            "model."
+        ) from None
 
 
 def _fill(net: nn.Module, file: Path, name: str) -> None:
@@ -123,6 +148,11 @@ def _fill(net: nn.Module, file: Path, name: str) -> None:
             f"The weights of {name} hold values that are not numbers; install the model again."
         )
     net.load_state_dict({key: value.to(wanted[key].dtype) for key, value in weights.items()})
+
+
+def _agree(found: list[float], expected: list[float]) -> bool:
+    """Whether two fingerprints are the same up to rounding; one that is not a number never is."""
+    return len(found) == len(expected) and all(abs(a - b) <= _TOLERANCE for a, b in zip(found, expected))
 
 
 def sha256(file: Path) -> str:
