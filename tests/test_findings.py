@@ -17,7 +17,7 @@ LEFT_WHITE, RIGHT_WHITE = (INDEX[side, "cerebral white matter"] for side in ("le
 
 
 def frame_on(shape: tuple[int, int, int], affine: np.ndarray, rigid: np.ndarray | None = None) -> Frame:
-    """A frame whose place is known; without `rigid` the middle of the user's grid is that of the model grid."""
+    """A frame whose place is known; without `rigid` the user's grid and the model grid have one middle."""
     if rigid is None:
         rigid = np.eye(4)
         rigid[:3, 3] = GRID_CENTRE - (affine @ [*(np.array(shape) - 1) / 2, 1.0])[:3]
@@ -110,7 +110,8 @@ def test_rows_come_in_order_with_volume_peak_direction_and_agreement():
     first, second = rows_of(numbered, 2, signed, agreeing, anatomy)
     assert first == {
         "number": 1, "volume_ml": 0.48, "peak_z": 7.12, "x_mm": -37.0, "y_mm": -29.0, "z_mm": 8.0,
-        "side": "left", "structure": "cerebral white matter", "direction": "brighter than expected", "agreement": 1.0,
+        "side": "left", "structure": "cerebral white matter", "direction": "brighter than expected",
+        "agreement": 1.0,
     }  # fmt: skip
     assert second["number"] == 2 and second["volume_ml"] == pytest.approx(18 * 0.008, abs=1e-3)
     assert second["peak_z"] == 9.0 and (second["x_mm"], second["y_mm"], second["z_mm"]) == (43.0, -9.0, 28.0)

@@ -1,4 +1,4 @@
-"""The verdict on a whole scan: every refusal and every warning is a sentence, and a normal brain gets none."""
+"""The verdict on a whole scan: refusals and warnings are sentences, and a normal brain gets none."""
 
 from __future__ import annotations
 

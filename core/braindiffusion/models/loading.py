@@ -54,8 +54,8 @@ class Model:
         """
         if name not in self.card.files:
             raise BrainDiffusionError(
-                f"The model {self.card.name} has no file {name}, which is needed here; choose another model or "
-                "method."
+                f"The model {self.card.name} has no file {name}, which is needed here; choose another model "
+                "or method."
             )
         return self.folder / name
 
@@ -126,8 +126,8 @@ def build(architecture: dict[str, Any]) -> nn.Module:
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise BrainDiffusionError(
-            f"This version cannot build the network {kind} of the card ({reason}); update it or choose another "
-            "model."
+            f"This version cannot build the network {kind} of the card ({reason}); update it or choose "
+            "another model."
         ) from None
 
 
