@@ -16,7 +16,7 @@ import torch
 from .diffusion.cond import Cond
 from .diffusion.noise import gaussian
 from .diffusion.path import NoisePath
-from .diffusion.solve import Step, dpmpp2m, q_sample, start
+from .diffusion.solve import Step, dpmpp2m, q_sample
 from .models.loading import Model
 
 GUIDED_START = 20.0
@@ -55,8 +55,8 @@ def guided_steps(
     )
     nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
     noise = gaussian((1, *image.shape), seeds).to(device)
-    # From here on the image is drowned in noise, but its mean is known: it is the guide's.
-    return dpmpp2m(denoise, start(noise, nodes[0]) + guide, nodes, cond.with_guide(guide))
+    # Noise drowns the image here, but its mean is known: it is the guide's.
+    return dpmpp2m(denoise, q_sample(guide, noise, nodes[0]), nodes, cond.with_guide(guide))
 
 
 def partial_steps(

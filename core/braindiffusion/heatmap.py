@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy.ndimage import gaussian_filter, label
 
 from .imaging.frame import Frame
@@ -64,7 +64,7 @@ class NormalMaps:
     def save(self, path: Path) -> None:
         """Write as safetensors, float16."""
         maps = {"mean": self.mean.astype(np.float16), "deviation": self.deviation.astype(np.float16)}
-        save_file(maps, path, {"threshold": repr(self.threshold), "brains": str(self.brains)})
+        path.write_bytes(save(maps, {"threshold": repr(self.threshold), "brains": str(self.brains)}))
 
     @classmethod
     def load(cls, path: Path) -> NormalMaps:

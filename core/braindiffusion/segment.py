@@ -1,4 +1,8 @@
-"""Anatomy of a scan: `brain-anatomy-2mm` on any head or brain, any contrast, in any orientation."""
+"""Anatomy of a scan: `brain-anatomy-2mm` on any head or brain, any contrast, in any orientation.
+
+The network first looks at the whole scan and finds the intracranial space; the frame aligns that to the
+template; then the network looks again, now told where it is.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,30 @@ import torch
 from scipy.ndimage import binary_fill_holes, label
 
 from .anatomy import MIRROR, volumes_ml
+from .errors import Refused
+from .imaging.atlas import atlas
+from .imaging.frame import Frame
 from .imaging.grid import GRID_SHAPE, GRID_SPACING, resample, sample, upright
 from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
+from .nets.anatomy import located
+from .training.population import normalise
 
 ANATOMY_MODEL = "brain-anatomy-2mm"
 _STRIPPED_ML = (700.0, 2300.0)
-"""Volume in millilitre that is not background in a scan whose skull was removed; a whole head has more than
-2.5 litres.
+"""What is not background in a scan whose skull was removed, in millilitre; a whole head has more than 2.5
+litres.
 """
 _LARGEST = (144, 160, 144)
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Structures on an upright 2 mm RAS grid.
+    """Structures on a 2 mm grid that is aligned with the template.
 
     labels: uint8 [80, 96, 80], indices of `anatomy.STRUCTURES`. inside: float32 of that shape, probability of
-    the intracranial space. affine: (4, 4) its voxel -> RAS mm. confidence: mean probability of the chosen
-    structures inside.
+    the intracranial space. affine: (4, 4) its voxel -> native RAS mm. confidence: mean probability of the
+    chosen structures.
     """
 
     labels: np.ndarray
@@ -36,7 +45,9 @@ class Segmentation:
     confidence: float
 
     def volumes(self) -> dict[str, float]:
-        """Intracranial, brain and ventricular volume in millilitre."""
+        """Intracranial, brain and ventricular volume in millilitre; the grid is rigid, so they are native
+        ones.
+        """
         return volumes_ml(self.labels, GRID_SPACING**3 / 1000)
 
     def labels_on(self, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
@@ -47,37 +58,91 @@ class Segmentation:
         """The intracranial mask on another grid, bool: the one region that is more likely in than out, holes
         filled.
         """
-        return _one_region(sample(self.inside, np.linalg.inv(self.affine) @ affine, shape) > 0.5)
+        return one_region(sample(self.inside, np.linalg.inv(self.affine) @ affine, shape) > 0.5)
 
 
-def segment(
-    volume: Volume, model: Model | None = None, device: str = "cpu", precision: str = "fp32"
-) -> Segmentation:
-    """Segment `volume`. First the whole field of view finds the brain, then the model grid around it decides.
+@dataclass(frozen=True)
+class Segmenter:
+    """The anatomy network, ready on a device."""
 
-    The second look is the mean of the image and its mirror image with the labels swapped, so left and right
-    are treated alike.
-    """
-    model = model or load_model(ANATOMY_MODEL)
-    net = prepared(model.net, device, precision)
-    data = np.asarray(volume.data, np.float32)
-    centre = _brain_centre(net, data, volume.affine, device)
-    image = _normalised(resample(data, volume.affine, GRID_SPACING, GRID_SHAPE, centre))
-    logits = _probabilities(net, image, device)
-    mirrored = _probabilities(net, image.flip(0), device)[MIRROR][:, ::-1]
-    mean = (logits + mirrored) / 2
-    labels = mean.argmax(0).astype(np.uint8)
-    region = _one_region(mean[0] < 0.5)
-    confidence = float(mean.max(0)[region].mean()) if region.any() else 0.0
-    inside = np.where(region, np.maximum(1 - mean[0], 0.5001), np.minimum(1 - mean[0], 0.4999)).astype(
-        np.float32
-    )
-    return Segmentation(
-        np.where(region, labels, 0).astype(np.uint8),
-        inside,
-        upright(GRID_SPACING, GRID_SHAPE, centre),
-        confidence,
-    )
+    net: torch.nn.Module
+    device: str = "cpu"
+
+    @classmethod
+    def load(cls, device: str = "cpu", precision: str = "fp32", model: Model | None = None) -> Segmenter:
+        """The shipped network, or that of `model`."""
+        return cls(prepared((model or load_model(ANATOMY_MODEL)).net, device, precision), device)
+
+    def frame(self, volume: Volume) -> Frame:
+        """The frame of a head or a brain. A stripped brain's mask is what is not 0; a head is looked at
+        twice.
+
+        Raises Refused where there is no brain.
+        """
+        data = np.asarray(volume.data, np.float32)
+        if is_stripped(volume):
+            return Frame.fit(data, volume.affine, stripped_mask(volume))
+        rough = Frame.fit(data, volume.affine, self.find(volume))
+        found = self.segment(rough, data).mask_on(volume.shape, volume.affine)
+        _require(found)
+        return Frame.fit(data, volume.affine, found)
+
+    def find(self, volume: Volume) -> np.ndarray:
+        """Intracranial mask [X, Y, Z] from one look at the whole scan. Raises Refused where there is no
+        brain.
+        """
+        corners = np.array(np.meshgrid(*((0, n - 1) for n in volume.shape), indexing="ij")).reshape(3, -1)
+        points = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
+        wanted = [16 * np.ceil(extent / GRID_SPACING / 16) for extent in np.ptp(points, axis=1)]
+        x, y, z = (int(np.clip(n, 80, limit)) for n, limit in zip(wanted, _LARGEST))
+        middle = points.mean(1)
+        whole = resample(np.asarray(volume.data), volume.affine, GRID_SPACING, (x, y, z), middle)
+        outside = self._probabilities(normalise(torch.from_numpy(whole)))[0]
+        to_whole = np.linalg.inv(upright(GRID_SPACING, (x, y, z), middle)) @ volume.affine
+        mask = one_region(sample((1 - outside).astype(np.float32), to_whole, volume.shape) > 0.5)
+        _require(mask)
+        return mask
+
+    def segment(self, frame: Frame, data: np.ndarray) -> Segmentation:
+        """The structures of the scan `data` [X, Y, Z] that `frame` was fitted to."""
+        return self.segment_model(normalise(torch.from_numpy(frame.to_model(data))), frame)
+
+    def segment_model(self, image: torch.Tensor, frame: Frame) -> Segmentation:
+        """The structures of an `image` [80, 96, 80] in 0..1 that lies where the brain of `frame` lies.
+
+        The mean of the image and its mirror image with the labels swapped, so that left and right are treated
+        alike.
+        """
+        to_template = torch.from_numpy(np.linalg.inv(frame.template_index)).float()
+        flip = torch.eye(4)
+        flip[0, 0], flip[0, 3] = -1.0, GRID_SHAPE[0] - 1.0
+        straight = self._probabilities(image, to_template)
+        mirrored = self._probabilities(image.flip(0), flip @ to_template @ flip)[MIRROR][:, ::-1]
+        mean = (straight + mirrored) / 2
+        region = one_region(mean[0] < 0.5)
+        labels = np.where(region, mean[1:].argmax(0) + 1, 0).astype(np.uint8)
+        confidence = float(mean.max(0)[region].mean()) if region.any() else 0.0
+        inside = np.where(region, np.maximum(1 - mean[0], 0.5001), np.minimum(1 - mean[0], 0.4999))
+        return Segmentation(labels, inside.astype(np.float32), frame.affine @ frame.index, confidence)
+
+    @torch.inference_mode()
+    def _probabilities(self, image: torch.Tensor, to_template: torch.Tensor | None = None) -> np.ndarray:
+        """Probabilities [structures, X, Y, Z] of one image [X, Y, Z] in 0..1, with its place where that is
+        known.
+        """
+        batch = image[None, None].to(self.device).contiguous(memory_format=torch.channels_last_3d)
+        if to_template is None:
+            logits = self.net(batch)
+        else:
+            place = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
+            logits = self.net(batch, *(part[None].to(self.device) for part in place))
+        return logits.float().softmax(1)[0].cpu().numpy()
+
+
+def segment(volume: Volume, device: str = "cpu", precision: str = "fp32") -> Segmentation:
+    """The structures of `volume`, any orientation and contrast. Raises Refused where there is no brain."""
+    segmenter = Segmenter.load(device, precision)
+    return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
 
 
 def is_stripped(volume: Volume) -> bool:
@@ -89,47 +154,18 @@ def is_stripped(volume: Volume) -> bool:
 
 def stripped_mask(volume: Volume) -> np.ndarray:
     """Intracranial mask [X, Y, Z] of a skull-stripped scan: its largest nonzero region, holes filled."""
-    return _one_region(np.asarray(volume.data) > 0)
+    return one_region(np.asarray(volume.data) > 0)
 
 
-def _brain_centre(net: torch.nn.Module, data: np.ndarray, affine: np.ndarray, device: str) -> np.ndarray:
-    """RAS mm (3,) of the middle of the brain's box, from one look at the whole scan; the scan's middle where
-    nothing is found.
-    """
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in data.shape), indexing="ij")).reshape(3, -1)
-    points = affine[:3, :3] @ corners + affine[:3, 3:]
-    extent = np.ptp(points, axis=1)
-    shape = tuple(
-        int(np.clip(16 * np.ceil(e / GRID_SPACING / 16), 80, limit)) for e, limit in zip(extent, _LARGEST)
-    )
-    middle = points.mean(1)
-    whole = _normalised(resample(data, affine, GRID_SPACING, shape, middle))  # type: ignore[arg-type]
-    inside = _one_region(_probabilities(net, whole, device)[0] < 0.5)
-    if not inside.any():
-        return middle
-    places = np.argwhere(inside)
-    low, high = np.percentile(places, [0.1, 99.9], axis=0)
-    grid = upright(GRID_SPACING, shape, middle)  # type: ignore[arg-type]
-    return grid[:3, :3] @ ((low + high) / 2) + grid[:3, 3]
-
-
-def _normalised(image: np.ndarray) -> torch.Tensor:
-    from .training.population import normalise
-
-    return normalise(torch.from_numpy(np.ascontiguousarray(image)))
-
-
-@torch.inference_mode()
-def _probabilities(net: torch.nn.Module, image: torch.Tensor | np.ndarray, device: str) -> np.ndarray:
-    """Probabilities [structures, X, Y, Z] of one image [X, Y, Z] in 0..1."""
-    tensor = torch.as_tensor(image)[None, None].to(device).contiguous(memory_format=torch.channels_last_3d)
-    return net(tensor).float().softmax(1)[0].cpu().numpy()
-
-
-def _one_region(mask: np.ndarray) -> np.ndarray:
+def one_region(mask: np.ndarray) -> np.ndarray:
     """The largest connected region of `mask`, holes filled."""
     numbered, count = label(mask)
     if not count:
         return mask
     largest = np.bincount(numbered.ravel())[1:].argmax() + 1
     return binary_fill_holes(numbered == largest)
+
+
+def _require(mask: np.ndarray) -> None:
+    if not mask.any():
+        raise Refused("No brain was found in this image; check that it is a head or brain scan.")

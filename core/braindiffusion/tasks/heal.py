@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..imaging.volume import Volume
     from ..plan import Plan
     from ..result import Artifact, Result
+    from ..segment import Segmentation
 
 MISSES = (
     "T1 alone shows few multiple sclerosis lesions and hardly any fresh stroke: a clean map does not exclude "
@@ -80,28 +81,28 @@ def run(
     scan = inputs["scan"]
     yield Progress(0.01, "Loading the models")
     import numpy as np
+    import torch
 
+    from ..findings import measure
     from ..healing import heal
     from ..heatmap import NormalMaps, heat, regions
-    from ..imaging.frame import Frame
-    from ..imaging.volume import Volume
     from ..models.loading import load_model
-    from ..segment import is_stripped, segment, stripped_mask
-    from ..findings import measure
     from ..plausibility import faces_cut, judge
+    from ..segment import Segmenter
+    from ..training.population import normalise
 
     model = load_model(parameters.model)
     normal = NormalMaps.load(model.folder / f"normal-{parameters.method}.safetensors")
-    yield Progress(0.05, "Finding the brain")
-    anatomy = segment(scan, device=plan.device, precision=plan.precision)
+    segmenter = Segmenter.load(plan.device, plan.precision)
+    yield Progress(0.05, "Finding and aligning the brain")
     data = np.asarray(scan.data, np.float32)
-    mask = stripped_mask(scan) if is_stripped(scan) else anatomy.mask_on(scan.shape, scan.affine)
-    _require_brain(mask)
-    yield Progress(0.12, "Aligning and scaling the brain")
-    frame = Frame.fit(data, scan.affine, mask)
+    frame = segmenter.frame(scan)
+    yield Progress(0.15, "Recognising its anatomy")
+    anatomy = segmenter.segment(frame, data)
     told = {"age": parameters.age, "sex": parameters.sex}
-    sizes = anatomy.volumes() | {"intracranial": float(mask.sum() * scan.voxel_ml)}
-    verdict = judge(frame, sizes, _outside(model, told), faces_cut(mask, scan.affine))
+    native_mask = frame.to_native(frame.mask.astype(np.float32)) > 0.5
+    sizes = anatomy.volumes() | {"intracranial": float(native_mask.sum() * scan.voxel_ml)}
+    verdict = judge(frame, sizes, _outside(model, told), faces_cut(native_mask, scan.affine))
 
     seeds = [parameters.seed + n for n in range(parameters.samples)]
     healing = heal(
@@ -111,18 +112,13 @@ def run(
     samples = yield from _following(healing, 0.2, 0.75, "Healing")
     yield Progress(0.77, "Comparing with normal brains")
     warm = heat(frame.image, samples, frame, normal)
-    judged = _judged(anatomy, frame, verdict.large_ventricles)
+    judged = _judged(anatomy, verdict.large_ventricles)
     z, signed = warm.z * judged, warm.signed * judged
     threshold = parameters.threshold or normal.threshold
     numbered, count = regions(z, threshold)
 
     yield Progress(0.82, "Naming the findings")
-    from ..imaging.grid import GRID_AFFINE
-
-    healed_anatomy = segment(
-        Volume(samples.mean(0), GRID_AFFINE), device=plan.device, precision=plan.precision
-    )
-    structures = healed_anatomy.labels_on(frame.image.shape, GRID_AFFINE)
+    structures = segmenter.segment_model(normalise(torch.from_numpy(samples.mean(0))), frame).labels
     yield Progress(0.88, "Bringing the results to the scan's grid")
     native = frame.to_native(numbered.astype(np.int16), order=0)
     agreeing = (np.sign(frame.image - samples) == np.sign(signed)).mean(0)
@@ -189,13 +185,6 @@ def _following(
         yield Progress(low + (high - low) * share, stage)
 
 
-def _require_brain(mask: np.ndarray) -> None:
-    from ..errors import Refused
-
-    if not mask.any():
-        raise Refused("No brain was found in this image; check that it is a head or brain scan.")
-
-
 def _outside(model: Any, told: Mapping[str, Any]) -> str | None:
     for covariate in model.covariates:
         value = told.get(covariate.name)
@@ -204,7 +193,7 @@ def _outside(model: Any, told: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _judged(anatomy: Any, frame: Frame, large_ventricles: bool) -> np.ndarray:
+def _judged(anatomy: Segmentation, large_ventricles: bool) -> np.ndarray:
     """Where the map is shown, float32 [80, 96, 80]: everywhere, but for ventricles outside the training range
     and their borders.
     """
@@ -212,12 +201,10 @@ def _judged(anatomy: Any, frame: Frame, large_ventricles: bool) -> np.ndarray:
     from scipy.ndimage import binary_dilation
 
     from ..anatomy import VENTRICLES
-    from ..imaging.grid import GRID_SHAPE, sample
 
     if not large_ventricles:
-        return np.ones(GRID_SHAPE, np.float32)
-    to_anatomy = np.linalg.inv(anatomy.affine) @ frame.affine @ frame.index
-    ventricles = np.isin(sample(anatomy.labels, to_anatomy, GRID_SHAPE, order=0), VENTRICLES)
+        return np.ones(anatomy.labels.shape, np.float32)
+    ventricles = np.isin(anatomy.labels, VENTRICLES)
     return (~binary_dilation(ventricles, iterations=2)).astype(np.float32)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from ..anatomy import MIRROR, STRUCTURES, from_freesurfer
 from ..imaging.frame import Frame
+from ..imaging.grid import GRID_SHAPE
+from .fields import gaussian_blur, identity_grid
 from .population import EXTRACEREBRAL, SPINAL_CSF, Subject, t1_priors
 
 SPLITS = {"train": range(1, 14), "val": range(14, 17)}
@@ -44,4 +50,38 @@ def load(root: Path, path: Path) -> Subject:
     classes, means, _ = t1_priors(root)
     painted = means[[classes.get(int(code), 0) for code in codes]][labels] * brain[crop]
     frame = Frame.fit(painted, affine, brain[crop])
-    return Subject(torch.from_numpy(labels), codes, torch.from_numpy(frame.index).float())
+    to_template = np.linalg.inv(frame.template_index)
+    return Subject(
+        torch.from_numpy(labels), codes, *(torch.from_numpy(m).float() for m in (frame.index, to_template))
+    )
+
+
+def with_atlases(some: list[Subject]) -> list[Subject]:
+    """The subjects, each with the atlas of all the others, so that none is told its own anatomy."""
+    own = [occurrence(subject) for subject in some]
+    total = sum(own, torch.zeros_like(own[0]))
+    return [replace(s, atlas=smoothed(total - o)) for s, o in zip(some, own)]
+
+
+def occurrence(subject: Subject) -> Tensor:
+    """Share of each structure in the 4 mm voxels of template space, the mean of both sides: [structures, 40,
+    48, 40].
+    """
+    to_labels = subject.index @ torch.linalg.inv(subject.to_template)
+    voxel = (
+        torch.einsum("ij,jxyz->ixyz", to_labels[:3, :3], identity_grid(GRID_SHAPE))
+        + to_labels[:3, 3, None, None, None]
+    )
+    inside = [v.round().long().clamp(0, n - 1) for v, n in zip(voxel, subject.labels.shape)]
+    structures = torch.from_numpy(from_freesurfer(subject.codes))[subject.labels[tuple(inside)].long()].long()
+    shares = functional.one_hot(structures, len(STRUCTURES)).movedim(-1, 0).float()
+    shares = functional.avg_pool3d(shares[None], 2)[0]
+    return (shares + shares[torch.from_numpy(MIRROR)].flip(1)) / 2
+
+
+def smoothed(total: Tensor) -> Tensor:
+    """Probabilities from summed `occurrence`, blurred by 3 mm because few brains do not show where a
+    structure can be.
+    """
+    blurred = gaussian_blur(total, 0.75)
+    return blurred / blurred.sum(0).clamp(min=1e-6)

@@ -8,9 +8,10 @@ scale (T1-like).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,15 +43,41 @@ _CLASSES = 25
 
 @dataclass(frozen=True)
 class Subject:
-    """One label map. labels: uint8 [X, Y, Z], numbers of tissue classes' rows. index: (4, 4) model voxel ->
-    its voxel.
+    """One label map.
 
-    codes: FreeSurfer number of each value in `labels`.
+    labels: uint8 [X, Y, Z], positions in `codes`. codes: FreeSurfer number of each. index: (4, 4) model voxel
+    -> voxel of `labels`. to_template: (4, 4) model voxel -> template grid voxel. atlas: probabilities
+    [structures, 40, 48, 40] from the other label maps, or None.
     """
 
     labels: Tensor
     codes: np.ndarray
     index: Tensor
+    to_template: Tensor = field(default_factory=lambda: torch.eye(4))
+    atlas: Tensor | None = None
+
+
+class Pose(NamedTuple):
+    """A linear change (3, 3) about the middle of the grid, a shift (3,) in voxels, and a bend [3, X, Y, Z] in
+    voxels.
+    """
+
+    linear: Tensor
+    shift: Tensor
+    bend: Tensor
+
+    def matrix(self, shape: tuple[int, int, int]) -> Tensor:
+        """(4, 4) voxel of a grid of `shape` -> model voxel, without the bend; both grids share their
+        middle.
+        """
+        matrix = torch.eye(4)
+        matrix[:3, :3] = self.linear
+        matrix[:3, 3] = _middle(GRID_SHAPE) + self.shift - self.linear @ _middle(shape)
+        return matrix
+
+
+def _middle(shape: tuple[int, int, int]) -> Tensor:
+    return (torch.tensor(shape, dtype=torch.float32) - 1) / 2
 
 
 @lru_cache(maxsize=1)
@@ -64,44 +91,42 @@ def t1_priors(root: Path) -> tuple[dict[int, int], np.ndarray, np.ndarray]:
     return dict(zip(numbers.tolist(), classes.tolist())) | {SPINAL_CSF: 1}, means, deviations
 
 
-def draw_labels(
-    generator: Generator, subject: Subject, shape: tuple[int, int, int], pose: dict[str, float]
-) -> tuple[Tensor, Tensor]:
-    """A deformed copy of the subject's labels: at 1 mm [2X, 2Y, 2Z] for painting, and at 2 mm [X, Y, Z] as
-    truth.
-
-    pose: `degrees`, `scale`, `shear`, `shift` (mm) of the linear part and `bend` (mm) of the smooth part.
+def draw_pose(generator: Generator, shape: tuple[int, int, int], limits: dict[str, float]) -> Pose:
+    """limits: `degrees`, `scale`, `shear`, `shift` (mm) of the linear part and `bend` (mm) of the smooth
+    part.
     """
-    linear = random_linear(generator, pose["degrees"], pose["scale"], pose["shear"])
-    middle = (torch.tensor(shape, dtype=torch.float32) - 1) / 2
-    shift = torch.tensor([uniform(generator, -pose["shift"], pose["shift"]) for _ in range(3)]) / GRID_SPACING
-    bend = diffeomorphism(
-        generator,
-        shape,
-        uniform(generator, 0.2, 1.0) * pose["bend"] / GRID_SPACING,
-        log_uniform(generator, 20, 50),
-    )
-    matrix, offset = subject.index[:3, :3], subject.index[:3, 3]
-    # Model grid (80 x 96 x 80) indices of a larger field of view share its middle.
-    centre = (torch.tensor(GRID_SHAPE, dtype=torch.float32) - 1) / 2
-    a = matrix @ linear
-    b = matrix @ (centre + shift) + offset
+    linear = random_linear(generator, limits["degrees"], limits["scale"], limits["shear"])
+    shift = [uniform(generator, -limits["shift"], limits["shift"]) / GRID_SPACING for _ in range(3)]
+    amplitude = uniform(generator, 0.2, 1.0) * limits["bend"] / GRID_SPACING
+    bend = diffeomorphism(generator, shape, amplitude, log_uniform(generator, 20, 50))
+    return Pose(linear, torch.tensor(shift), bend)
 
-    start = b - a @ middle
+
+def posed_labels(subject: Subject, shape: tuple[int, int, int], pose: Pose) -> tuple[Tensor, Tensor]:
+    """The subject's labels in a pose: at 1 mm [2X, 2Y, 2Z] for painting, and at 2 mm [X, Y, Z] as truth."""
+    matrix = subject.index @ pose.matrix(shape)
     sides = subject.labels.shape
 
     def labels_at(points: Tensor, displacement: Tensor) -> Tensor:
-        voxel = torch.addmm(start[:, None], a, (points + displacement).reshape(3, -1)).round_()
+        flat = (points + displacement).reshape(3, -1)
+        voxel = torch.addmm(matrix[:3, 3:], matrix[:3, :3], flat).round_()
         for axis, side in enumerate(sides):
             voxel[axis].clamp_(0, side - 1)
         # Exact in float32: an index stays below 2**24. The map's border is background, so clamping finds
         # background.
-        flat = (voxel[0] * sides[1] + voxel[1]).to(torch.int32) * sides[2] + voxel[2].to(torch.int32)
-        return subject.labels.flatten()[flat.long()].view(points.shape[1:])
+        row = (voxel[0] * sides[1] + voxel[1]).to(torch.int32) * sides[2] + voxel[2].to(torch.int32)
+        return subject.labels.flatten()[row.long()].view(points.shape[1:])
 
     fine = tuple(2 * n for n in shape)
-    fine_bend = functional.interpolate(bend[None], size=fine, mode="trilinear", align_corners=False)[0]
-    return labels_at(identity_grid(fine) / 2 - 0.25, fine_bend), labels_at(identity_grid(shape), bend)
+    fine_bend = functional.interpolate(pose.bend[None], size=fine, mode="trilinear", align_corners=False)[0]
+    return labels_at(identity_grid(fine) / 2 - 0.25, fine_bend), labels_at(identity_grid(shape), pose.bend)
+
+
+def draw_labels(
+    generator: Generator, subject: Subject, shape: tuple[int, int, int], limits: dict[str, float]
+) -> tuple[Tensor, Tensor]:
+    """A deformed copy of the subject's labels, as `posed_labels` gives them."""
+    return posed_labels(subject, shape, draw_pose(generator, shape, limits))
 
 
 def paint_labels(generator: Generator, fine: Tensor, means: Tensor, deviations: Tensor) -> Tensor:
@@ -170,14 +195,29 @@ def strip(generator: Generator, fine: Tensor, codes: np.ndarray, keep_csf: bool)
     return torch.where(torch.from_numpy(outside)[fine.long()], 0, fine)
 
 
-def anatomy_pair(
-    generator: Generator, subject: Subject, shape: tuple[int, int, int], root: Path
-) -> tuple[Tensor, Tensor]:
-    """Image [1, X, Y, Z] in 0..1 of random contrast and its truth [X, Y, Z] (indices of
-    `anatomy.STRUCTURES`).
+ANYWHERE = {"degrees": 20.0, "scale": 0.15, "shear": 0.1, "shift": 12.0, "bend": 3.0}
+ALIGNED = {"degrees": 4.0, "scale": 0.06, "shear": 0.03, "shift": 3.0, "bend": 3.0}
+_MISPLACED = {"degrees": 2.0, "scale": 0.02, "shear": 0.01, "shift": 2.0}
+
+
+def place(generator: Generator, subject: Subject, pose: Pose, shape: tuple[int, int, int]) -> Tensor:
+    """(4, 4) voxel -> template grid voxel of a posed subject, as a registration with small errors would find
+    it.
     """
-    pose = {"degrees": 20.0, "scale": 0.15, "shear": 0.1, "shift": 12.0, "bend": 3.5}
-    fine, truth = draw_labels(generator, subject, shape, pose)
+    error = random_linear(generator, _MISPLACED["degrees"], _MISPLACED["scale"], _MISPLACED["shear"])
+    slip = [uniform(generator, -_MISPLACED["shift"], _MISPLACED["shift"]) / GRID_SPACING for _ in range(3)]
+    wrong = Pose(error, torch.tensor(slip), torch.empty(0)).matrix(GRID_SHAPE)
+    return subject.to_template @ wrong @ pose.matrix(shape)
+
+
+def anatomy_pair(
+    generator: Generator, subject: Subject, shape: tuple[int, int, int], root: Path, aligned: bool = False
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Image [1, X, Y, Z] in 0..1 of random contrast, its truth [X, Y, Z] (indices of `anatomy.STRUCTURES`),
+    and, where it is `aligned`, where it lies: (4, 4) voxel -> template grid voxel.
+    """
+    pose = draw_pose(generator, shape, ALIGNED if aligned else ANYWHERE)
+    fine, truth = posed_labels(subject, shape, pose)
     target = torch.from_numpy(from_freesurfer(subject.codes))[truth.long()]
     if chance(generator, 0.45):
         keep_csf = chance(generator, 0.75)
@@ -200,9 +240,18 @@ def anatomy_pair(
     if not bool((fine > 0).any()) or float(stripped.float().mean()) < 0.33:
         image = image * stripped
     image = normalise(image) ** uniform(generator, 0.7, 1.4)
+    where = place(generator, subject, pose, shape) if aligned else None
     if chance(generator, 0.5):
         image, target = image.flip(0), torch.from_numpy(MIRROR)[target.long()].flip(0)
-    return image[None], target.to(torch.uint8)
+        where = _flip(GRID_SHAPE) @ where @ _flip(shape) if where is not None else None
+    return image[None], target.to(torch.uint8), where
+
+
+def _flip(shape: tuple[int, int, int]) -> Tensor:
+    """(4, 4) voxel -> voxel of the left-right mirror image."""
+    matrix = torch.eye(4)
+    matrix[0, 0], matrix[0, 3] = -1.0, shape[0] - 1.0
+    return matrix
 
 
 def normalise(image: Tensor) -> Tensor:
