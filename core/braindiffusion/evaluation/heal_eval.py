@@ -71,7 +71,7 @@ def run(setting: Setting) -> dict[str, Any]:
         "brains": len({case.subject for case in cases}),
         "methods": [table(one) for one in (guided, *rivals, partial)],
         "differences": [_difference(guided, other) for other in (*rivals, partial)],
-        "classes": [_class_row(kind, wanted, guided, rivals) for kind, wanted in classes()],
+        "classes": [row for kind, wanted in classes() if (row := _class_row(kind, wanted, guided, rivals))],
         "variants": tried,
         "residual": _residual(cases, Healer(setting, model, "guided")),
         "autoencoder": setting.dae.is_file(),
@@ -132,16 +132,17 @@ def _difference(first: Judged, second: Judged, wanted: Callable = lambda lesion:
     }
 
 
-def _class_row(kind: str, wanted: Callable, guided: Judged, rivals: Sequence[Judged]) -> dict[str, Any]:
+def _class_row(
+    kind: str, wanted: Callable, guided: Judged, rivals: Sequence[Judged]
+) -> dict[str, Any] | None:
+    """Lesions of one kind; None where the set has none."""
     lesions = sum(wanted(lesion) for c in guided.counted for lesion in c.case.lesions)
+    if not lesions:
+        return None
     values = {one.name: one.average_precision(wanted) for one in (guided, *rivals)}
     strongest = max(rivals, key=lambda one: values[one.name])
-    return {
-        "kind": kind,
-        "lesions": lesions,
-        "auprc": values,
-        "against": _difference(guided, strongest, wanted),
-    }
+    against = _difference(guided, strongest, wanted)
+    return {"kind": kind, "lesions": lesions, "auprc": values, "against": against}
 
 
 def _residual(cases: Sequence[Case], healed: Healer) -> dict[str, Any]:

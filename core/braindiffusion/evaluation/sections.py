@@ -268,6 +268,8 @@ def _mean(entry: Content) -> str:
 
 
 def _share(entry: Content) -> str:
+    if not entry["lesions"]:
+        return "none in the set"
     low, high = entry["interval"]
     return f"{entry['found']} of {entry['lesions']} ({low:.0%} to {high:.0%})"
 
