@@ -19,9 +19,9 @@ VENTRICLES_ML = (5.0, 45.0)
 BRAIN_ML = (850.0, 1500.0)
 _INTRACRANIAL_ML = (700.0, 2300.0)
 _NOISE_WARN, _NOISE_REFUSE = 0.06, 0.20
-_WHOLE = 0.92
+_WHOLE = 0.94
 """Least coverage of the template by a whole brain: real brains reach 0.97 to 1.00, those that lack a
-quarter at most 0.89.
+quarter at most 0.90.
 """
 _SECOND_DIFFERENCE = 6.0**0.5
 """SD of the second difference a - 2 b + c of white noise of SD 1."""
