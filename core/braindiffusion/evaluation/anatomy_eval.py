@@ -15,7 +15,7 @@ from ..anatomy import CSF, STRUCTURES, VENTRICLES, from_freesurfer
 from ..imaging.gate import admit
 from ..imaging.grid import GRID_AFFINE
 from ..imaging.volume import Volume
-from ..segment import Segmentation, segment
+from ..segment import Segmentation, Segmenter
 from ..training.label_maps import subjects
 from ..training.population import EXTRACEREBRAL, Subject, random_contrast, t1_contrast, t1_priors
 from . import implants, metrics
@@ -42,8 +42,10 @@ def run(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _segment(setting: Setting, volume: Volume) -> Segmentation:
-    return segment(volume, device=setting.plan.device, precision=setting.plan.precision)
+def segmented(setting: Setting, volume: Volume) -> Segmentation:
+    """The anatomy of a scan as the tasks find it: its frame first, then its structures."""
+    segmenter = Segmenter.load(setting.plan.device, setting.plan.precision)
+    return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
 
 
 def _stripped(setting: Setting) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def _stripped(setting: Setting) -> dict[str, Any]:
     for n, name in enumerate(names):
         setting.say(f"Anatomy: stripped brain {n + 1} of {len(names)}")
         volume = implants.scan(setting.root, name)
-        mask = _segment(setting, volume).mask_on(volume.shape, volume.affine)
+        mask = segmented(setting, volume).mask_on(volume.shape, volume.affine)
         values.append(metrics.dice(mask, volume.data > 0))
     return _summary(values)
 
@@ -76,7 +78,7 @@ def _heads(setting: Setting) -> dict[str, Any]:
         volume, _ = admit(setting.root / "nichart" / f"Subj{n:02d}_T1.nii.gz")
         image = nib.load(setting.root / "nichart" / f"Subj{n:02d}_T1_DLMUSE.nii.gz")
         truth = np.asarray(image.dataobj).astype(np.int16)  # type: ignore[attr-defined]
-        found = _segment(setting, volume)
+        found = segmented(setting, volume)
         rows.append({"head": n, **_head(found, truth, image.affine)})  # type: ignore[attr-defined]
     persons = [row for row in rows if row["head"] not in SAME_PERSON]
     return {
@@ -136,7 +138,7 @@ def _label_maps(setting: Setting) -> dict[str, Any]:
             for draw in range(1 if kind.startswith("like") or setting.quick else CONTRASTS):
                 generator = torch.Generator().manual_seed(1000 * n + draw)
                 image, truth = _painted(setting.root, generator, subject, kind)
-                found = _segment(setting, image).labels_on(image.shape, image.affine)
+                found = segmented(setting, image).labels_on(image.shape, image.affine)
                 kinds[kind].append(_structures(found, truth))
     return {kind: _table(rows) for kind, rows in kinds.items()}
 
@@ -197,7 +199,7 @@ def _labelled(setting: Setting) -> dict[str, Any]:
         setting.say(f"Anatomy: {name}")
         truth = from_freesurfer(numbers)
         truth[np.isin(truth, CSF)] = 0
-        found = _segment(setting, volume).labels_on(truth.shape, affine)
+        found = segmented(setting, volume).labels_on(truth.shape, affine)
         # Numbers that our table does not have, such as the corpus callosum, are neither right nor wrong.
         found[((numbers > 0) & (truth == 0)) | np.isin(found, CSF)] = 0
         rows[name] = _table([_structures(found, truth)])

@@ -19,8 +19,8 @@ from ..diffusion.solve import run as walk
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..imaging.volume import Volume
 from ..models.loading import Model, load_model
-from ..segment import segment
 from . import metrics, pictures
+from .anatomy_eval import segmented
 from .cases import Case, training_maps, val_cases
 from .setting import Setting
 
@@ -151,8 +151,10 @@ def _control(setting: Setting, samples: Sequence[np.ndarray], requests: Sequence
     rows = []
     for n, (sample, request) in enumerate(zip(samples, requests, strict=True)):
         setting.say(f"Prior: measuring sample {n + 1} of {len(samples)}")
-        volume = Volume(sample, GRID_AFFINE, {"source": "a sample", "synthetic": True})
-        found = segment(volume, device=setting.plan.device, precision=setting.plan.precision).volumes()
+        # A sample's background is dark, not empty; a stripped scan's is empty.
+        stripped = np.where(sample > 0.02, sample, 0).astype(np.float32)
+        volume = Volume(stripped, GRID_AFFINE, {"source": "a sample", "synthetic": True})
+        found = segmented(setting, volume).volumes()
         rows.append({name: [request[name], round(found[name], 1)] for name in ("ventricles", "brain")})
     content: dict[str, Any] = {"rows": rows}
     for name in ("ventricles", "brain"):
