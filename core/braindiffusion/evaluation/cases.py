@@ -71,7 +71,7 @@ class Case:
 
 def val_cases(setting: Setting) -> list[Case]:
     """Every val brain, normal and with implants; few of them when quick."""
-    subjects = implants.val_brains(setting.root)[: 6 if setting.quick else None]
+    subjects = implants.val_brains(setting.root)[: 3 if setting.quick else None]
     wanted = [
         (subject, index)
         for subject in subjects

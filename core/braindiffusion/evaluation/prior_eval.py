@@ -49,7 +49,7 @@ def run(setting: Setting) -> dict[str, Any]:
     """Measure; returns the content of `prior.json`."""
     model = load_model("t1-brain-2mm")
     brains = [case for case in val_cases(setting) if case.normal]
-    requests = REQUESTS[: 4 if setting.quick else None]
+    requests = REQUESTS[: 2 if setting.quick else None]
     samples, seconds = _samples(setting, model, requests)
     captions = [
         f"{r['age']} y, {r['sex']}, ventricles {r['ventricles']} ml, brain {r['brain']} ml" for r in requests
