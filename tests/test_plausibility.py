@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 
 from braindiffusion.errors import Refused
-from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE, sample
+from braindiffusion.imaging.grid import GRID_AFFINE, GRID_CENTRE, GRID_SHAPE, sample
 from braindiffusion.imaging.template import template
 from braindiffusion.plausibility import Verdict, faces_cut, judge, white_matter_noise, wholeness
 from scan_files import all_orientations, oblique
@@ -180,30 +180,31 @@ def test_all_warnings_are_said():
 
 @pytest.mark.parametrize(("axes", "signs"), all_orientations()[::5])
 def test_cut_faces_are_the_patients_whatever_the_voxels_order(axes, signs):
-    """A block that runs into one face of an oblique grid, as the patient would name that face."""
+    """A block of brain at one face of an oblique grid, as the patient would name that face."""
     names = (("left", "right"), ("back", "front"), ("bottom", "top"))
-    affine = oblique((2.0, 2.5, 3.0), axes, signs)
+    shape, affine = np.array([64, 52, 44]), oblique((2.0, 2.5, 3.0), axes, signs)
+    model = GRID_AFFINE.copy()
+    model[:3, 3] += (affine @ [*(shape - 1) / 2, 1.0])[:3] - GRID_CENTRE
+    index = np.linalg.inv(affine) @ model
+    voxel = index[:3, :3] @ np.indices(GRID_SHAPE).reshape(3, -1) + index[:3, 3:]
+    low, high = (side.T * (2.0, 2.5, 3.0) for side in (voxel, (shape - 1)[:, None] - voxel))
     for axis in range(3):
-        for end in (0, -1):
-            mask = np.zeros((30, 32, 28), bool)
-            mask[8:20, 8:20, 8:20] = True
-            cut = [slice(8, 20)] * 3
-            cut[axis] = slice(0, 8) if end == 0 else slice(20, None)
-            mask[tuple(cut)] = True
-            towards = (1 if end else -1) * signs[axis]
-            assert faces_cut(mask, affine) == [names[axes[axis]][int(towards > 0)]]
+        for towards, depth in ((-1, low), (1, high)):
+            central = np.delete(np.minimum(low, high), axis, axis=1).min(1) > 30
+            block = central & (depth[:, axis] >= 0) & (depth[:, axis] < 15)
+            frame = SimpleNamespace(
+                mask=block.reshape(GRID_SHAPE), affine=affine, shape=tuple(shape), index=index
+            )
+            assert faces_cut(frame) == [names[axes[axis]][int(towards * signs[axis] > 0)]]
+            frame.mask = (block & (depth[:, axis] > 3)).reshape(GRID_SHAPE)
+            assert faces_cut(frame) == []
 
 
-def test_a_touch_of_two_square_centimetres_is_no_cut():
-    mask = np.zeros((20, 20, 20), bool)
-    mask[5:15, 5:15, 0] = True  # 10 x 10 voxels of 1 x 1 mm: 1 square centimetre
-    assert faces_cut(mask, np.diag([1.0, 1.0, 4.0, 1.0])) == []
-    assert faces_cut(mask, np.diag([1.5, 1.5, 1.0, 1.0])) == ["bottom"]
-    assert faces_cut(np.ones((20, 20, 20), bool), GRID_AFFINE) == [
-        "left",
-        "right",
-        "back",
-        "front",
-        "bottom",
-        "top",
-    ]
+def test_a_brain_that_touches_the_edge_is_not_cut():
+    """A tight crop shows 4 square centimetres of a brain at its edges, and a brainstem ends anywhere."""
+    places = np.argwhere(WHOLE)
+    low, high = places.min(0), places.max(0)
+    index = np.eye(4)
+    index[:3, 3] = -low
+    frame = SimpleNamespace(mask=WHOLE, affine=GRID_AFFINE, shape=tuple(high - low + 1), index=index)
+    assert faces_cut(frame) == []

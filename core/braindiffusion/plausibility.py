@@ -11,7 +11,7 @@ from scipy.ndimage import binary_erosion, binary_fill_holes, convolve, gaussian_
 
 from .errors import Refused
 from .imaging.frame import Frame
-from .imaging.grid import GRID_AFFINE, GRID_SHAPE, sample
+from .imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING, sample, spacing_of
 from .imaging.template import template
 
 VENTRICLES_ML = (5.0, 45.0)
@@ -23,6 +23,7 @@ _WHOLE = 0.94
 """Least coverage of the template by a whole brain: real brains reach 0.97 to 1.00, those that lack a
 quarter at most 0.90.
 """
+_CUT_MM2 = 1000.0
 _SECOND_DIFFERENCE = 6.0**0.5
 """SD of the second difference a - 2 b + c of white noise of SD 1."""
 
@@ -118,17 +119,22 @@ def white_matter_noise(image: np.ndarray) -> float:
     return float(min(spreads) / _SECOND_DIFFERENCE)
 
 
-def faces_cut(mask: np.ndarray, affine: np.ndarray) -> list[str]:
-    """Names of the sides on which an intracranial `mask` [X, Y, Z] runs into the edge of the image by more
-    than 2 cm².
+def faces_cut(frame: Frame) -> list[str]:
+    """Names of the sides on which the brain runs into the edge of the user's image, whatever its voxels'
+    order.
+
+    A side is cut where 10 cm² of brain lie at the edge: a whole brain that just touches it shows 4, a
+    brainstem 6.
     """
     directions = (("left", "right"), ("back", "front"), ("bottom", "top"))
-    area = np.abs(np.linalg.det(affine[:3, :3])) / np.linalg.norm(affine[:3, :3], axis=0)
+    brain = np.argwhere(frame.mask) @ frame.index[:3, :3].T + frame.index[:3, 3]
+    spacing = spacing_of(frame.affine)
     names = []
     for axis in range(3):
-        for end in (0, -1):
-            if np.take(mask, end, axis).sum() * area[axis] > 200:
-                outwards = affine[:3, axis] * (1 if end else -1)
+        for towards, depth in ((-1, brain[:, axis]), (1, frame.shape[axis] - 1 - brain[:, axis])):
+            at_edge = int((depth * spacing[axis] < GRID_SPACING).sum())
+            if at_edge * GRID_SPACING**2 > _CUT_MM2:
+                outwards = towards * frame.affine[:3, axis]
                 main = int(np.abs(outwards).argmax())
                 names.append(directions[main][int(outwards[main] > 0)])
     return names

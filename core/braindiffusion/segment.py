@@ -27,6 +27,8 @@ _STRIPPED_ML = (700.0, 2300.0)
 """What is not background in a scan whose skull was removed, in millilitre; a whole head has more than 2.5
 litres.
 """
+_LEAST_ML = 100.0
+"""A region that is smaller is no brain, nor can it be aligned."""
 _LARGEST = (144, 160, 144)
 
 
@@ -84,7 +86,7 @@ class Segmenter:
             return Frame.fit(data, volume.affine, stripped_mask(volume))
         rough = Frame.fit(data, volume.affine, self.find(volume))
         found = self.segment(rough, data).mask_on(volume.shape, volume.affine)
-        _require(found)
+        _require(found, volume)
         return Frame.fit(data, volume.affine, found)
 
     def find(self, volume: Volume) -> np.ndarray:
@@ -100,7 +102,7 @@ class Segmenter:
         outside = self._probabilities(normalise(torch.from_numpy(whole)))[0]
         to_whole = np.linalg.inv(upright(GRID_SPACING, (x, y, z), middle)) @ volume.affine
         mask = one_region(sample((1 - outside).astype(np.float32), to_whole, volume.shape) > 0.5)
-        _require(mask)
+        _require(mask, volume)
         return mask
 
     def segment(self, frame: Frame, data: np.ndarray) -> Segmentation:
@@ -166,6 +168,6 @@ def one_region(mask: np.ndarray) -> np.ndarray:
     return binary_fill_holes(numbered == largest)
 
 
-def _require(mask: np.ndarray) -> None:
-    if not mask.any():
+def _require(mask: np.ndarray, volume: Volume) -> None:
+    if mask.sum() * volume.voxel_ml < _LEAST_ML:
         raise Refused("No brain was found in this image; check that it is a head or brain scan.")

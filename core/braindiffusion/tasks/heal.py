@@ -85,24 +85,24 @@ def run(
 
     from ..findings import measure
     from ..healing import heal
-    from ..heatmap import NormalMaps, heat, regions
+    from ..heatmap import VOXEL_ML, NormalMaps, heat, regions
     from ..models.loading import load_model
     from ..plausibility import faces_cut, judge
-    from ..segment import Segmenter
+    from ..segment import ANATOMY_MODEL, Segmenter
     from ..training.population import normalise
 
     model = load_model(parameters.model)
-    normal = NormalMaps.load(model.folder / f"normal-{parameters.method}.safetensors")
-    segmenter = Segmenter.load(plan.device, plan.precision)
+    normal = NormalMaps.load(model.file(f"normal-{parameters.method}.safetensors"))
+    anatomist = load_model(ANATOMY_MODEL)
+    segmenter = Segmenter.load(plan.device, plan.precision, anatomist)
     yield Progress(0.05, "Finding and aligning the brain")
     data = np.asarray(scan.data, np.float32)
     frame = segmenter.frame(scan)
     yield Progress(0.15, "Recognising its anatomy")
     anatomy = segmenter.segment(frame, data)
     told = {"age": parameters.age, "sex": parameters.sex}
-    native_mask = frame.to_native(frame.mask.astype(np.float32)) > 0.5
-    sizes = anatomy.volumes() | {"intracranial": float(native_mask.sum() * scan.voxel_ml)}
-    verdict = judge(frame, sizes, _outside(model, told), faces_cut(native_mask, scan.affine))
+    sizes = anatomy.volumes() | {"intracranial": float(frame.mask.sum() * VOXEL_ML)}
+    verdict = judge(frame, sizes, _outside(model, told), faces_cut(frame))
 
     seeds = [parameters.seed + n for n in range(parameters.samples)]
     healing = heal(
@@ -133,7 +133,11 @@ def run(
     }
     provenance = {
         "model": {"name": model.card.name, "sha256": model.card.sha256},
-        "anatomy_model": {"name": "brain-anatomy-2mm", "confidence": round(anatomy.confidence, 3)},
+        "anatomy_model": {
+            "name": anatomist.card.name,
+            "sha256": anatomist.card.sha256,
+            "confidence": round(anatomy.confidence, 3),
+        },
         "solver": "dpmpp2m",
         "steps": parameters.steps,
         "seeds": seeds,
@@ -161,13 +165,13 @@ def composite(
     if not region.any():
         return data.copy(), np.zeros(data.shape, bool)
     distance = distance_transform_edt(~region)
-    weight = frame.to_native(
-        np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask
-    )
+    feather = np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask
+    weight = frame.to_native(feather)
+    # Weighted before it is sampled: at the brain's edge nothing of the background is mixed in.
+    ours = frame.to_native(feather * frame.scale.to_native(healed) * np.exp(frame.log_bias))
     changed = weight > 0
-    inside = frame.native_intensity(np.where(frame.mask, healed, 0))
     blended = data.copy()
-    blended[changed] += weight[changed] * (inside[changed] - data[changed])
+    blended[changed] = (1 - weight[changed]) * data[changed] + ours[changed]
     return blended, changed
 
 
