@@ -87,7 +87,6 @@ def test_shape_is_kept_and_numbers_beyond_every_table_are_outside():
     assert np.array_equal(from_freesurfer(labels.astype(np.float64)), ours)
 
 
-@pytest.mark.xfail(reason="251-255 become outside", strict=True)
 def test_the_corpus_callosum_is_white_matter_of_the_nearer_side():
     """FreeSurfer's full segmentation numbers it apart: as "outside" it would be a hole in the brain."""
     labels = np.zeros((12, 9, 9), np.int32)

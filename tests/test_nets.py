@@ -103,7 +103,6 @@ def test_an_untrained_network_knows_edm_and_the_guide_and_no_more(untrained, sig
         assert (healed - guide).abs().max() < 1e-3
 
 
-@pytest.mark.xfail(reason="the centre is not scaled by alpha", strict=True)
 @torch.no_grad()
 def test_an_untrained_network_returns_the_guide_on_every_path(untrained):
     """A guide without noise is alpha times the guide on a path that shrinks the image."""

@@ -123,7 +123,6 @@ def test_a_resumed_run_counts_on_and_keeps_learning(tmp_path, steps):
     assert last < 0.5 * first
 
 
-@pytest.mark.xfail(reason="the stream starts anew", strict=True)
 def test_a_resumed_run_sees_new_examples(tmp_path, steps):
     first, second = Draw(), Draw()
     train(tiny(), first, loss_of, plan(tmp_path / "a", steps(10)))
@@ -188,7 +187,6 @@ def test_it_saves_while_it_runs(tmp_path, steps):
     assert 3 <= checkpoint(tmp_path)["ema_steps"] <= 8
 
 
-@pytest.mark.xfail(reason="the stream sets one thread in the training process", strict=True)
 def test_training_has_the_threads_that_were_asked_for(tmp_path, steps):
     seen, before = [], torch.get_num_threads()
 
@@ -281,7 +279,6 @@ Path(f"rank{rank}").write_text(digest)
 """
 
 
-@pytest.mark.xfail(reason="each process stops by its own clock", strict=False)
 @pytest.mark.slow
 def test_two_processes_train_one_network_and_end_together(tmp_path):
     (tmp_path / "job.py").write_text(PROCESS)

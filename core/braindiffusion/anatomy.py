@@ -35,6 +35,7 @@ _PAIRED = {
     "accumbens": ((26,), (58,)),
     "ventral diencephalon": ((28,), (60,)),
 }
+_CALLOSUM = (251, 252, 253, 254, 255)
 _MIDLINE = {
     "third ventricle": (14, 72),
     "fourth ventricle": (15,),
@@ -71,11 +72,14 @@ def from_freesurfer(labels: np.ndarray) -> np.ndarray:
     """FreeSurfer numbers, any shape -> our indices, uint8. Cortical parcels 1000-2999 and 11100-12999 count
     as cortex.
 
+    The corpus callosum, which FreeSurfer numbers apart, joins the white matter of the nearer side.
     Everything unknown, extra-cerebral tissue (500 and up) included, is outside.
     """
     lookup = np.zeros(max(int(labels.max()) + 1, 20000), np.uint8)
     for structure in STRUCTURES:
         lookup[list(structure.freesurfer)] = structure.index
+    white = [s.index for s in STRUCTURES if s.name == "cerebral white matter"]
+    lookup[list(_CALLOSUM)] = white[0]
     cortex_left, cortex_right = 1, 2
     for low, high, index in (
         (1000, 2000, cortex_left),
@@ -84,7 +88,15 @@ def from_freesurfer(labels: np.ndarray) -> np.ndarray:
         (12100, 13000, cortex_right),
     ):
         lookup[low:high] = index
-    return lookup[labels.astype(np.int64)]
+    found = lookup[labels.astype(np.int64)]
+    callosum = np.isin(labels, _CALLOSUM)
+    sided = np.isin(found, white) & ~callosum
+    if callosum.any() and sided.any():
+        from scipy.ndimage import distance_transform_edt
+
+        nearest = distance_transform_edt(~sided, return_distances=False, return_indices=True)
+        found[callosum] = found[tuple(axis[callosum] for axis in nearest)]
+    return found
 
 
 def volumes_ml(labels: np.ndarray, voxel_ml: float) -> dict[str, float]:

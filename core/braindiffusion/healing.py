@@ -19,7 +19,7 @@ from .diffusion.path import NoisePath
 from .diffusion.solve import Step, dpmpp2m, q_sample
 from .models.loading import Model
 
-GUIDED_START = 20.0
+GUIDED_START = 5.0
 """sigma at which guided sampling begins: the guide already says all that noise of this strength leaves
 visible.
 """
@@ -43,7 +43,7 @@ def guided_steps(
     denoise: Denoise, path: NoisePath, cond: Cond, image: np.ndarray, seeds: Sequence[int], steps: int
 ) -> Iterator[Step]:
     """Sample healthy counterparts given the scan (methods.md B3.9): DPM-Solver++(2M) on a Karras grid from
-    sigma 20.
+    sigma 5.
 
     image: [80, 96, 80]. One sample per seed; `Step.x` is [N, 1, 80, 96, 80].
     """

@@ -19,8 +19,7 @@ from .imaging.frame import Frame
 from .imaging.grid import GRID_SHAPE, GRID_SPACING, resample, sample, upright
 from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
-from .nets.anatomy import located
-from .training.population import normalise
+from .nets.anatomy import located, normalise
 
 ANATOMY_MODEL = "brain-anatomy-2mm"
 _STRIPPED_ML = (700.0, 2300.0)

@@ -39,7 +39,9 @@ def _coarse(data: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> sitk.Im
 
 def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float) -> sitk.Transform:
     method = sitk.ImageRegistrationMethod()
+    # One thread alone is not enough: the metric is summed over work units in an order of chance.
     method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.NONE)
     method.SetInterpolator(sitk.sitkLinear)

@@ -116,12 +116,16 @@ def _centred(rigid: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> np.ndar
     """`rigid` with a translation that puts the middle of the brain's box on the middle of the model grid.
 
     The box leaves out one voxel in a thousand on each side, so that a crumb left by brain extraction does not
-    shift it.
+    shift it; where the whole brain (the tip of its stem) would then touch a face, it is moved away from it.
     """
-    corners = np.argwhere(mask)[::7] @ (rigid @ affine)[:3, :3].T + (rigid @ affine)[:3, 3]
-    low, high = np.percentile(corners, [0.1, 99.9], axis=0)
+    points = np.argwhere(mask) @ (rigid @ affine)[:3, :3].T + (rigid @ affine)[:3, 3]
+    low, high = np.percentile(points, [0.1, 99.9], axis=0)
+    middle = (low + high) / 2
+    room = GRID_SPACING * (np.array(GRID_SHAPE) / 2 - 1) - spacing_of(affine).max() / 2
+    least, most = middle - points.min(0) - room, middle - points.max(0) + room
+    away = np.where(least > most, (least + most) / 2, np.clip(0, least, most))
     shift = np.eye(4)
-    shift[:3, 3] = GRID_CENTRE - (low + high) / 2
+    shift[:3, 3] = GRID_CENTRE - middle + away
     return shift @ rigid
 
 

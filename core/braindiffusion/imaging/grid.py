@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 GRID_SHAPE = (80, 96, 80)
 GRID_SPACING = 2.0
@@ -37,12 +37,17 @@ def sample(data: np.ndarray, to_index: np.ndarray, shape: tuple[int, ...], order
     `to_index` (4, 4) maps output voxel index to (fractional) index of `data`. Slabs keep the memory small.
     Order 0 is the nearest neighbour (labels), 1 linear, 3 cubic.
     """
-    out = np.empty(shape, dtype=data.dtype if order == 0 else np.float32)
+    if order > 0:
+        # map_coordinates answers in the type of its input, which would cut whole numbers off.
+        data = np.asarray(data, np.float32)
+    if order > 1:
+        data = spline_filter(data, order, output=np.float32)
+    out = np.empty(shape, dtype=data.dtype)
     j, k = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
     plane = to_index[:3, 1, None, None] * j + to_index[:3, 2, None, None] * k + to_index[:3, 3, None, None]
     for i in range(shape[0]):
         points = plane + i * to_index[:3, 0, None, None]
-        out[i] = map_coordinates(data, points, order=order, mode="constant", cval=0.0, prefilter=order > 1)
+        out[i] = map_coordinates(data, points, order=order, mode="constant", cval=0.0, prefilter=False)
     return out
 
 

@@ -180,7 +180,14 @@ def fingerprint(net: nn.Module) -> list[float]:
     if isinstance(net, PriorNet):
         ones, known = torch.ones(1), torch.ones(1, net.covariates)
         output = net(
-            volumes[0], 0.1 * ones, volumes[1], torch.zeros_like(volumes[0]), ones, 0.3 * known, known, ones
+            volumes[0].expand(-1, 2, -1, -1, -1),
+            0.1 * ones,
+            volumes[1],
+            torch.zeros_like(volumes[0]),
+            ones,
+            0.3 * known,
+            known,
+            ones,
         )
     else:
         output = net(volumes[0].clamp(0, 1))

@@ -21,7 +21,9 @@ _LEAST = 1e-3
 
 
 _GAIN = 16.0
-"""Factor on what the image changes: logits of several units would take a small last layer thousands of steps."""
+"""Factor on what the image changes: logits of several units would take a small last layer thousands of
+steps.
+"""
 
 
 class AnatomyNet(nn.Module):
@@ -97,3 +99,16 @@ def _transformed(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     axes = [torch.arange(n, dtype=torch.float32) for n in shape]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     return grid @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def normalise(image: Tensor) -> Tensor:
+    """Intensities to 0..1: the 0.5th and 99.5th percentile of the voxels above zero, clipped. The anatomy
+    network's input.
+    """
+    positive = image[image > 0]
+    if positive.numel() < 8:
+        return torch.zeros_like(image)
+    some = positive.flatten()[:: max(1, positive.numel() // 50_000)]
+    low, high = torch.quantile(some, torch.tensor([0.005, 0.995])).tolist()
+    low = min(low, 0.0) if float((image <= 0).float().mean()) > 0.2 else low
+    return ((image - low) / max(high - low, 1e-6)).clamp(0, 1)

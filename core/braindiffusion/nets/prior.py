@@ -3,7 +3,8 @@ F.
 
 A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
 skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
-so that no block edge shows.
+so that no block edge shows. Every brain lies in the frame of the template, so the template is an input too:
+it says what is where.
 """
 
 from __future__ import annotations
@@ -13,11 +14,18 @@ from dataclasses import dataclass
 import torch
 from monai.networks.nets.diffusion_model_unet import DiffusionUNetResnetBlock, get_timestep_embedding
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..diffusion.cond import Cond
 from ..diffusion.denoise import Edm
 from ..diffusion.path import Node
+from ..imaging.template import template
 from .haar import fold, unfold
+
+_GAIN = 4.0
+"""Factor on the output, so that the narrow last layer need not learn large weights."""
+_DETAIL_FLOOR = 0.03
+"""Where the noise is weaker than this (white matter is 1), detail is given in units of it."""
 
 
 def _zero(module: nn.Module) -> nn.Module:
@@ -69,6 +77,8 @@ class PriorNet(nn.Module):
     full-resolution width.
     """
 
+    template: Tensor
+
     def __init__(
         self,
         covariates: int = 4,
@@ -79,16 +89,17 @@ class PriorNet(nn.Module):
         super().__init__()
         embedding, self.covariates = 256, covariates
         self.embedding = ConditionEmbedding(covariates, embedding)
-        self.stem = nn.Conv3d(24, widths[0], 3, padding=1)
+        self.stem = nn.Conv3d(8 * 5, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths, blocks))
         pairs = list(zip(widths, widths[1:]))
         self.down = nn.ModuleList(nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths[:-1], blocks[:-1]))
         self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv3d(widths[0], 8 * fine, 1))
-        self.fine_in = nn.Conv3d(3, fine, 3, padding=1)
+        self.fine_in = nn.Conv3d(5, fine, 3, padding=1)
         self.fine_mid = nn.Conv3d(fine, fine, 3, padding=1)
         self.fine_out = _zero(nn.Conv3d(fine, 1, 3, padding=1))
+        self.register_buffer("template", torch.from_numpy(template().t1.copy())[None, None], persistent=False)
 
     def forward(
         self,
@@ -101,13 +112,13 @@ class PriorNet(nn.Module):
         known: Tensor,
         real: Tensor,
     ) -> Tensor:
-        """x, guide, hole [B, 1, X, Y, Z] with sides divisible by 16; c_noise, has_guide, real [B];
-        covariates, known [B, K].
+        """x [B, 2, X, Y, Z] with sides divisible by 16; guide, hole [B, 1, X, Y, Z]; c_noise, has_guide, real
+        [B]; covariates, known [B, K].
 
-        x comes scaled to unit variance (EDM's c_in); guide and hole are zero where absent. real: 1 real, 0
-        synthetic, 0.5 not said.
+        x: the noisy image scaled to unit variance (EDM's c_in), and its finest detail in units of the noise.
+        guide and hole are zero where absent. real: 1 real, 0 synthetic, 0.5 not said.
         """
-        full = torch.cat([x, guide, hole], 1)
+        full = torch.cat([x, guide, hole, self._template_for(x)], 1)
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
         h = self.stem(fold(full))
         skips = []
@@ -121,7 +132,14 @@ class PriorNet(nn.Module):
             h = level(h, emb)
         h = unfold(self.head(h)) + self.fine_in(full)
         h = h + self.fine_mid(nn.functional.silu(h))
-        return self.fine_out(nn.functional.silu(h))
+        return _GAIN * self.fine_out(nn.functional.silu(h))
+
+    def _template_for(self, x: Tensor) -> Tensor:
+        """The template [B, 1, X, Y, Z] on the grid of x; grids other than the model's stretch it."""
+        whole = self.template.to(x)
+        if whole.shape[2:] != x.shape[2:]:
+            whole = nn.functional.interpolate(whole, size=x.shape[2:], mode="trilinear")
+        return whole.expand(x.shape[0], -1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -135,12 +153,12 @@ class PriorDenoiser:
 
     net: nn.Module
     sigma_data: float = 0.35
-    sigma_change: float = 0.1
+    sigma_change: float = 0.03
 
     def __call__(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """x0 [B, 1, X, Y, Z] at x of that shape; `node` holds numbers or tensors that broadcast against x."""
         raw, centre, edm = self.raw(x, node, cond)
-        return centre + edm.to_x0(raw.to(x.dtype), x - centre, node)
+        return centre + edm.to_x0(raw.to(x.dtype), x - node.alpha * centre, node)
 
     def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor, Edm]:
         """The network's output, the centre of the preconditioning, and the preconditioning itself."""
@@ -152,8 +170,10 @@ class PriorDenoiser:
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
         scale = 1 / (node.sigma**2 + (node.alpha * self.sigma_data) ** 2) ** 0.5
-        told = (flag, cond.covariates, cond.known, cond.real)
+        detail = (x - functional.avg_pool3d(x, 3, 1, 1)) / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
         noisy, shown, missing = (
-            v.contiguous(memory_format=torch.channels_last_3d) for v in (scale * x, centre, hole)
+            v.contiguous(memory_format=torch.channels_last_3d)
+            for v in (torch.cat([scale * x, detail], 1), centre, hole)
         )
+        told = (flag, cond.covariates, cond.known, cond.real)
         return self.net(noisy, level, shown, missing, *told), centre, edm

@@ -87,9 +87,9 @@ def run(
     from ..healing import heal
     from ..heatmap import VOXEL_ML, NormalMaps, heat, regions
     from ..models.loading import load_model
+    from ..nets.anatomy import normalise
     from ..plausibility import faces_cut, judge
     from ..segment import ANATOMY_MODEL, Segmenter
-    from ..training.population import normalise
 
     model = load_model(parameters.model)
     normal = NormalMaps.load(model.file(f"normal-{parameters.method}.safetensors"))

@@ -62,4 +62,5 @@ class Draw:
 
 def main(plan: Plan) -> Path:
     """Train for `plan.hours`; returns the EMA weights."""
+    torch.manual_seed(plan.seed)
     return train(AnatomyNet(len(STRUCTURES)), Draw(data_root()), loss_of, plan)

@@ -21,6 +21,7 @@ from torch.nn import functional
 from ..anatomy import MIRROR, from_freesurfer
 from ..imaging.grid import GRID_SHAPE, GRID_SPACING
 from ..imaging.intensity import GREY, WHITE
+from ..nets.anatomy import normalise
 from .fields import (
     chance,
     diffeomorphism,
@@ -252,16 +253,3 @@ def _flip(shape: tuple[int, int, int]) -> Tensor:
     matrix = torch.eye(4)
     matrix[0, 0], matrix[0, 3] = -1.0, shape[0] - 1.0
     return matrix
-
-
-def normalise(image: Tensor) -> Tensor:
-    """Intensities to 0..1: the 0.5th and 99.5th percentile of the voxels above zero, clipped. The anatomy
-    network's input.
-    """
-    positive = image[image > 0]
-    if positive.numel() < 8:
-        return torch.zeros_like(image)
-    some = positive.flatten()[:: max(1, positive.numel() // 50_000)]
-    low, high = torch.quantile(some, torch.tensor([0.005, 0.995])).tolist()
-    low = min(low, 0.0) if float((image <= 0).float().mean()) > 0.2 else low
-    return ((image - low) / max(high - low, 1e-6)).clamp(0, 1)

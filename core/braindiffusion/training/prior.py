@@ -8,8 +8,8 @@ with implanted lesions (heal), the brain as it is (heal: must come back unchange
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -30,6 +30,7 @@ from .lesions import VOXEL_ML, blob, implant
 from .population import Subject, degrade, draw_labels, paint_labels, strip, t1_contrast
 from .shapes import training_shapes
 from .trainer import Batch, Plan, train
+from .volumes import real_volumes
 
 NAME = "t1-brain-2mm"
 COVARIATES = (
@@ -38,21 +39,19 @@ COVARIATES = (
     Covariate("ventricles", "Ventricular volume", "ml", 8, 60, (-1, 1)),
     Covariate("brain", "Brain volume", "ml", 850, 1400, (-1, 1)),
 )
-MODES = {"generate": 0.30, "heal": 0.38, "keep": 0.14, "inpaint": 0.18}
+MODES = {"generate": 0.30, "heal": 0.40, "keep": 0.12, "inpaint": 0.18}
 SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
 
 
 class Draw:
-    """`draw(generator)` of the trainer. `volumes` (a JSON file) gives ventricular and brain volume of real
-    brains in ml.
-    """
+    """`draw(generator)` of the trainer. `volumes` gives ventricular and brain volume of real brains in ml."""
 
-    def __init__(self, root: Path, cache: Path, volumes: Path | None = None) -> None:
+    def __init__(self, root: Path, cache: Path, volumes: Mapping[str, dict[str, float]]) -> None:
         self.root = root
         self.brains = brains(root, "train", cache)
         self.subjects = subjects(root, "train")
         self.shapes = training_shapes(root)
-        self.volumes = json.loads(volumes.read_text()) if volumes and volumes.exists() else {}
+        self.volumes = volumes
 
     def __call__(self, generator: Generator) -> Batch:
         mode = _pick(generator, MODES)
@@ -172,6 +171,11 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     return functional.mse_loss(raw.float(), edm.from_x0(batch["x0"] - centre, x - centre, node))
 
 
-def main(plan: Plan, volumes: Path | None = None) -> Path:
-    """Train for `plan.hours`; returns the EMA weights."""
-    return train(PriorNet(len(COVARIATES)), Draw(data_root(), plan.folder / "brains", volumes), loss_of, plan)
+def main(plan: Plan) -> Path:
+    """Train for `plan.hours`; returns the EMA weights. Framed brains and their volumes are kept in the
+    folder.
+    """
+    torch.manual_seed(plan.seed)
+    volumes = real_volumes(data_root(), "train", plan.folder / "volumes.json")
+    draw = Draw(data_root(), plan.folder / "brains", volumes)
+    return train(PriorNet(len(COVARIATES)), draw, loss_of, plan)

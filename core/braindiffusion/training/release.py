@@ -70,7 +70,7 @@ def _prior() -> dict[str, Any]:
                 "fine": 8,
             },
         },
-        "parametrisation": {"kind": "edm around the guide", "sigma_data": 0.35, "sigma_change": 0.1},
+        "parametrisation": {"kind": "edm around the guide", "sigma_data": 0.35, "sigma_change": 0.03},
         "path": {"kind": "edm", "sigma_min": SIGMA_MIN, "sigma_max": SIGMA_MAX},
         "covariates": [covariate.to_json() for covariate in COVARIATES],
         "frame": _FRAME

@@ -50,15 +50,13 @@ class Stream(IterableDataset):
     processes.
     """
 
-    def __init__(self, draw: Callable[[torch.Generator], Batch], seed: int) -> None:
-        self.draw, self.seed = draw, seed
+    def __init__(self, draw: Callable[[torch.Generator], Batch], seed: int, first: int = 0) -> None:
+        self.draw, self.seed, self.first = draw, seed, first
 
     def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(1)
         info = torch.utils.data.get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        n, step = rank * workers + worker, workers * world
+        n, step = self.first + _rank() * workers + worker, workers * _world()
         while True:
             yield self.draw(torch.Generator().manual_seed(self.seed * 1_000_003 + n))
             n += step
@@ -110,14 +108,14 @@ def train(
     ema = _resume(net, optimiser, plan, device)
     wrapped = _distributed(net, device)
     loader = DataLoader(
-        Stream(draw, plan.seed),
+        Stream(draw, plan.seed, first=ema.steps * plan.batch * _world()),
         batch_size=plan.batch,
         num_workers=plan.workers,
         prefetch_factor=4 if plan.workers else None,
     )
     start, saved, history = time.monotonic(), time.monotonic(), []
     for step, batch in enumerate(loader):
-        progress = (time.monotonic() - start) / (plan.hours * 3600)
+        progress = _agreed((time.monotonic() - start) / (plan.hours * 3600), device)
         if progress >= 1:
             break
         for group in optimiser.param_groups:
@@ -132,6 +130,8 @@ def train(
         if time.monotonic() - saved > plan.save_every_s:
             _save(net, optimiser, ema, plan.folder)
             saved = time.monotonic()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return _save(net, optimiser, ema, plan.folder)
 
 
@@ -161,7 +161,7 @@ def _device() -> torch.device:
 
 
 def _distributed(net: nn.Module, device: torch.device) -> nn.Module:
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if _world() == 1:
         return net
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return nn.parallel.DistributedDataParallel(
@@ -183,8 +183,25 @@ def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, device
     return ema
 
 
+def _agreed(progress: float, device: torch.device) -> float:
+    """The first process's progress: by its own clock one would stop while another waits for its gradients."""
+    if not torch.distributed.is_initialized():
+        return progress
+    shared = torch.tensor(progress, device=device)
+    torch.distributed.broadcast(shared, 0)
+    return float(shared)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
+def _world() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def _main_process() -> bool:
-    return int(os.environ.get("RANK", 0)) == 0
+    return _rank() == 0
 
 
 def _save(net: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path) -> Path:
