@@ -1,0 +1,271 @@
+"""The anatomy of a scan: the same in any storage, left stays left, one region, and no brain is a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brain_scans import INDEX, POSE, SHAPE, brain, frame_of, grid_mm, labels, oblique_affine, stored
+from braindiffusion import segment as segment_module
+from braindiffusion.anatomy import MIRROR, STRUCTURES
+from braindiffusion.errors import Refused
+from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE, sample, upright
+from braindiffusion.imaging.volume import Volume
+from braindiffusion.nets.anatomy import AnatomyNet
+from braindiffusion.segment import Segmentation, Segmenter, is_stripped, one_region, stripped_mask
+from scan_files import all_orientations
+
+LEFT_CORTEX, LEFT_WHITE = INDEX["left", "cerebral cortex"], INDEX["left", "cerebral white matter"]
+SCAN = brain()
+FRAME = frame_of(SCAN)
+IMAGE = FRAME.image
+TURNED = all_orientations()[29]
+
+
+class ByIntensity(nn.Module):
+    """Knows grey from white by intensity, and left from right by the coordinates it is told."""
+
+    def forward(
+        self, image: Tensor, prior: Tensor | None = None, coordinates: Tensor | None = None
+    ) -> Tensor:
+        right = torch.zeros_like(image) if coordinates is None else (coordinates[:, :1] > 0).float()
+        kinds = [image < 0.05, (image >= 0.05) & (image < 0.75), image >= 0.75]
+        logits = image.new_zeros(1, len(STRUCTURES), *image.shape[2:])
+        logits[:, 0] = 9.0 * kinds[0][:, 0]
+        for left, kind in ((LEFT_CORTEX, kinds[1]), (LEFT_WHITE, kinds[2])):
+            logits[:, left] = 9.0 * (kind * (1 - right))[:, 0]
+            logits[:, MIRROR[left]] = 9.0 * (kind * right)[:, 0]
+        return logits
+
+
+@pytest.fixture(scope="module")
+def unknowing() -> AnatomyNet:
+    """A network that says nothing about the image: what it answers is the atlas."""
+    return AnatomyNet(len(STRUCTURES), width=8, blocks=(1, 1, 1, 1)).eval()
+
+
+@pytest.fixture(scope="module")
+def scattered() -> AnatomyNet:
+    """A network of random weights."""
+    torch.manual_seed(0)
+    net = AnatomyNet(len(STRUCTURES), width=8, blocks=(1, 1, 1, 1)).eval()
+    nn.init.normal_(net.body.conv_final[-1].conv.weight, std=0.02)
+    return net
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of the voxels that either calls something, which both call the same."""
+    return float((a == b)[(a > 0) | (b > 0)].mean())
+
+
+def test_a_network_that_says_nothing_gives_the_atlas_with_left_on_the_left(unknowing):
+    found = Segmenter(unknowing).segment(FRAME, SCAN.data)
+    assert found.labels.shape == GRID_SHAPE and found.labels.dtype == np.uint8
+    x = (found.affine @ np.c_[np.argwhere(found.labels > 0), np.ones((found.labels > 0).sum())].T)[:3]
+    middle = np.linalg.inv(POSE)[:3, :3] @ x + np.linalg.inv(POSE)[:3, 3:]
+    sides = np.array([s.side for s in STRUCTURES])[found.labels[found.labels > 0]]
+    assert np.median(middle[0][sides == "left"]) < -15 and np.median(middle[0][sides == "right"]) > 15
+    assert found.confidence > 0.4
+    counts = np.bincount(found.labels.ravel(), minlength=len(STRUCTURES))
+    assert counts[LEFT_WHITE] == pytest.approx(counts[MIRROR[LEFT_WHITE]], rel=0.02)
+
+
+def test_left_and_right_come_from_where_the_brain_lies_and_not_from_how_it_is_stored():
+    found = Segmenter(ByIntensity()).segment(FRAME, SCAN.data).labels
+    left = grid_mm()[..., 0] < -2
+    assert set(np.unique(found[left & (found > 0)])) <= {LEFT_CORTEX, LEFT_WHITE}
+    right = grid_mm()[..., 0] > 2
+    assert set(np.unique(found[right & (found > 0)])) <= {MIRROR[LEFT_CORTEX], MIRROR[LEFT_WHITE]}
+    moved = replace(FRAME, to_template=shifted(20.0))
+    further = Segmenter(ByIntensity()).segment(moved, SCAN.data).labels
+    wrong = (further > 0) & (grid_mm()[..., 0] > -18) & np.isin(further, [LEFT_CORTEX, LEFT_WHITE])
+    assert not wrong.any(), "the template's midline is where the affine puts it"
+
+
+def shifted(x_mm: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[0, 3] = x_mm
+    return matrix
+
+
+def test_the_image_and_its_mirror_image_have_mirrored_anatomy(scattered):
+    """Left and right are treated alike, whatever the weights."""
+    random = np.random.default_rng(0).uniform(0, 1, GRID_SHAPE).astype(np.float32) * (IMAGE > 0)
+    image = torch.from_numpy(random)
+    there, mirrored = (Segmenter(scattered).segment_model(i, FRAME).labels for i in (image, image.flip(0)))
+    assert len(np.unique(there)) > 3
+    assert overlap(MIRROR[mirrored[::-1]].astype(np.uint8), there) > 0.999
+
+
+in_any_storage = pytest.mark.parametrize(
+    ("axes", "signs"),
+    [TURNED, *(pytest.param(*some, marks=pytest.mark.slow) for some in all_orientations()[::11])],
+)
+
+
+@in_any_storage
+def test_the_anatomy_is_the_same_in_any_storage(scattered, axes, signs):
+    scan, there = SCAN, Segmenter(scattered).segment(FRAME, SCAN.data)
+    other = stored(scan, axes, signs)
+    again = Segmenter(scattered).segment(frame_of(other), other.data)
+    assert np.abs(again.affine - there.affine).max() < 1e-9
+    assert overlap(again.labels, there.labels) > 0.999
+    back = again.labels_on(other.shape, other.affine)
+    assert (
+        overlap(stored(Volume(there.labels_on(scan.shape, scan.affine), scan.affine), axes, signs).data, back)
+        > 0.99
+    )
+
+
+@in_any_storage
+def test_the_brain_is_found_in_any_storage(axes, signs):
+    """One look at the whole scan, of which no orientation is known."""
+    scan, there = SCAN, Segmenter(ByIntensity()).find(SCAN)
+    assert overlap(there, scan.data > 0) > 0.9
+    other = stored(scan, axes, signs)
+    again = Segmenter(ByIntensity()).find(other)
+    assert overlap(stored(Volume(there, scan.affine), axes, signs).data, again) > 0.999
+
+
+def test_the_brain_is_found_far_from_the_middle_of_a_large_field_of_view():
+    scan = SCAN
+    wide = np.pad(scan.data, ((0, 20), (15, 0), (0, 25)))
+    affine = scan.affine.copy()
+    affine[:3, 3] = (scan.affine @ [0, -15, 0, 1.0])[:3]
+    found = Segmenter(ByIntensity()).find(Volume(wide, affine))
+    assert overlap(found, wide > 0) > 0.9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03])
+def test_where_no_brain_is_found_it_says_so(share):
+    """Nothing, or a crumb that nothing can be aligned with."""
+    data = np.zeros(SHAPE, np.float32)
+    n = round(40 * share ** (1 / 3))
+    data[20 : 20 + n, 20 : 20 + n, 20 : 20 + n] = 100.0
+    data[::7, ::7, ::7] += 1.0
+    with pytest.raises(Refused) as caught:
+        Segmenter(ByIntensity()).find(Volume(data, oblique_affine()))
+    assert str(caught.value) == "No brain was found in this image; check that it is a head or brain scan."
+
+
+def test_a_head_is_looked_at_twice_and_a_stripped_brain_not_at_all(monkeypatch):
+    """What frames a stripped brain is what is not 0; a head is framed by what the second look found."""
+    scan, masks = SCAN, []
+
+    def fit(data, affine, mask):
+        masks.append(mask)
+        return frame_of(Volume(data, affine))
+
+    monkeypatch.setattr(segment_module.Frame, "fit", fit)
+    Segmenter(ByIntensity()).frame(scan)
+    assert len(masks) == 1 and np.array_equal(masks[0], stripped_mask(scan))
+    head = Volume(scan.data + 1.0, scan.affine)
+    assert not is_stripped(head)
+    Segmenter(ByIntensity()).frame(head)
+    assert len(masks) == 3
+    assert overlap(masks[1], scan.data > 30) > 0.9 and overlap(masks[2], scan.data > 30) > 0.9
+
+
+@pytest.mark.slow
+def test_lower_precision_gives_the_same_anatomy(unknowing):
+    model = SimpleNamespace(net=unknowing)
+    exact, rough = (
+        Segmenter.load("cpu", precision, model).segment(FRAME, SCAN.data).labels
+        for precision in ("fp32", "bf16")
+    )
+    assert overlap(exact, rough) > 0.98
+
+
+def ball(radius_mm: float, spacing: float = 4.0, n: int = 60, background: float = 0.0) -> Volume:
+    affine = upright(spacing, (n, n, n), np.zeros(3))
+    axis = spacing * (np.arange(n) - (n - 1) / 2)
+    distance = np.sqrt(sum(g**2 for g in np.meshgrid(axis, axis, axis, indexing="ij")))
+    return Volume(np.where(distance < radius_mm, 100.0, background).astype(np.float32), affine)
+
+
+@pytest.mark.parametrize(
+    ("volume", "stripped"),
+    [
+        (ball(70), True),  # 1.4 litres
+        (ball(56), True),
+        (ball(50), False),  # half a litre
+        (ball(90), False),  # a head of 3 litres
+        (ball(70, background=1.0), False),  # air is not exactly 0
+        (ball(70, background=-1000.0), True),
+        (ball(70, n=28), False),  # hardly any background: a crop through a head
+        (ball(200), False),
+    ],
+)
+def test_whether_the_skull_was_removed(volume, stripped):
+    assert is_stripped(volume) is stripped
+
+
+def test_the_mask_of_a_stripped_brain_is_one_region_without_holes():
+    volume = ball(70)
+    volume.data[30, 30, 30] = volume.data[28:31, 25, 33] = 0
+    volume.data[2:4, 2:4, 2:4] = 50.0
+    mask = stripped_mask(volume)
+    assert mask.dtype == bool and mask[30, 30, 30] and mask[29, 25, 33] and not mask[3, 3, 3]
+    assert mask.sum() == (ball(70).data > 0).sum()
+
+
+def test_nothing_has_no_region():
+    assert not one_region(np.zeros((4, 4, 4), bool)).any()
+
+
+def known(inside: np.ndarray) -> Segmentation:
+    """A segmentation at `POSE` whose labels are the coarse anatomy of the template."""
+    return Segmentation(labels(), inside.astype(np.float32), POSE @ GRID_AFFINE, 0.9)
+
+
+def test_labels_lie_on_another_grid_where_they_are_in_the_patient():
+    affine = oblique_affine((50, 60, 40), (3.1, 2.9, 4.3))
+    there = known(np.zeros(GRID_SHAPE)).labels_on((50, 60, 40), affine)
+    assert there.shape == (50, 60, 40) and there.dtype == np.uint8
+    assert set(np.unique(there)) == set(np.unique(labels()))
+    random = np.random.default_rng(0)
+    for voxel in random.integers(0, (50, 60, 40), (200, 3)):
+        place = np.linalg.inv(POSE @ GRID_AFFINE) @ affine @ [*voxel, 1.0]
+        nearest = np.rint(place[:3]).astype(int)
+        if np.abs(place[:3] - nearest).max() < 0.45:
+            inside = (nearest >= 0).all() and (nearest < GRID_SHAPE).all()
+            assert there[tuple(voxel)] == (labels()[tuple(nearest)] if inside else 0)
+    same = known(np.zeros(GRID_SHAPE)).labels_on(GRID_SHAPE, POSE @ GRID_AFFINE)
+    assert np.array_equal(same, labels())
+
+
+def test_the_mask_on_another_grid_is_one_region_of_the_right_volume():
+    inside = np.full(GRID_SHAPE, 0.1)
+    inside[labels() > 0] = 0.9
+    inside[40, 50, 40] = 0.2  # a hole
+    inside[2:6, 2:6, 2:6] = 0.9  # a crumb
+    affine = oblique_affine((150, 190, 150), (1.2, 1.1, 1.3))
+    mask = known(inside).mask_on((150, 190, 150), affine)
+    assert mask.sum() * 1.2 * 1.1 * 1.3 / 1000 == pytest.approx((labels() > 0).sum() * 0.008, rel=0.02)
+    back = sample(mask.astype(np.float32), np.linalg.inv(affine) @ POSE @ GRID_AFFINE, GRID_SHAPE)
+    assert back[40, 50, 40] == 1 and not back[2:6, 2:6, 2:6].any()
+
+
+def test_volumes_are_millilitres_of_the_patient():
+    found = known(np.zeros(GRID_SHAPE)).volumes()
+    ventricles = 2 * 4 / 3 * np.pi * 12**3 / 1000
+    assert found["ventricles"] == pytest.approx(ventricles, rel=0.03)
+    assert found["intracranial"] == pytest.approx((labels() > 0).sum() * 0.008)
+    assert found["brain"] == pytest.approx(found["intracranial"] - found["ventricles"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("axes", "signs"), all_orientations()[5::17])
+def test_the_shipped_network_sees_the_same_in_any_storage(axes, signs):
+    """With the frame searched for, which may differ by rounding."""
+    scan = SCAN
+    other = stored(scan, axes, signs)
+    there, again = (
+        segment_module.segment(volume).labels_on(volume.shape, volume.affine) for volume in (scan, other)
+    )
+    assert overlap(stored(Volume(there, scan.affine), axes, signs).data, again) > 0.97
