@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SLICES = {"axial": 42, "coronal": 48, "sagittal": 42}
-_HEAT = {"cmap": "inferno", "vmin": 2, "vmax": 8, "alpha": 0.8}
+_HEAT = {"cmap": "autumn", "vmin": 2, "vmax": 8, "alpha": 0.8}
 
 
 def _plane(array: np.ndarray, plane: str, index: int) -> np.ndarray:
@@ -62,8 +62,8 @@ def sample_sheet(path: Path, samples: Sequence[np.ndarray], captions: Sequence[s
     """Three planes of each sample [80, 96, 80] with what was asked for."""
     across = 4
     down = -(-len(samples) // across)
-    figure, axes = _figure(down, 3 * across, (3 * across * 1.25, down * 1.75 + 0.3))
-    figure.subplots_adjust(0.003, 0.03, 0.997, 0.95, 0.02, 0.16)
+    figure, axes = _figure(down, 3 * across, (3 * across * 1.25, down * 1.9 + 0.3))
+    figure.subplots_adjust(0.003, 0.04, 0.997, 0.96, 0.02, 0.2)
     for n, (sample, caption) in enumerate(zip(samples, captions, strict=True)):
         row, first = n // across, 3 * (n % across)
         for column, (plane, index) in enumerate(_SLICES.items()):
@@ -176,8 +176,8 @@ def real_case(path: Path, title: str, volumes: Mapping[str, Volume], truth: np.n
 
 
 def _gray(ax: Axes, volume: Volume, plane: Plane, position: np.ndarray, box: Any) -> None:
-    black, white = gray_window(volume)
-    ax.imshow(cut(volume, plane, position, box), cmap="gray", vmin=black, vmax=white)
+    _, white = gray_window(volume)
+    ax.imshow(cut(volume, plane, position, box), cmap="gray", vmin=0, vmax=white)
 
 
 def _places(scan: Volume, heat: Volume, truth: np.ndarray | None) -> list[tuple[Plane, np.ndarray]]:
