@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from braindiffusion.evaluation import baselines, cases, crossfit, judged, run, write
 from braindiffusion.evaluation.cases import Case
 from braindiffusion.evaluation.implants import Lesion
-from braindiffusion.evaluation.setting import Setting, key_of
+from braindiffusion.evaluation.setting import Setting, key_of, shared_out
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.imaging.intensity import TissueScale
@@ -69,11 +69,10 @@ def test_a_brain_is_never_judged_by_what_was_fitted_on_it(set_of_cases):
     assert not np.array_equal(after.maps["sub-1-1"], before.maps["sub-1-1"])
 
 
-def test_work_is_shared_out_among_processes(tmp_path):
-    folders = [tmp_path / str(n) for n in range(4)]
-    cases._in_processes(os.mkdir, folders[:3], 2)
-    cases._in_processes(os.mkdir, folders[3:], 1)
-    assert all(folder.is_dir() for folder in folders)
+def test_work_is_shared_out_among_processes_in_order(tmp_path):
+    setting = Setting(tmp_path, tmp_path, tmp_path, tmp_path, Plan(threads=2))
+    assert shared_out(setting, "Roots", math.sqrt, [9, 4, 16]) == [3, 2, 4]
+    assert shared_out(setting, "Roots", math.sqrt, [25]) == [5]
 
 
 def test_folds_hold_whole_brains():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from ..imaging.gate import admit
 from ..imaging.grid import GRID_AFFINE
 from ..imaging.volume import Volume
 from ..segment import Segmentation, Segmenter
-from ..training.label_maps import subjects
+from ..training.label_maps import SPLITS, load
 from ..training.population import EXTRACEREBRAL, Subject, random_contrast, t1_contrast, t1_priors
 from . import implants, metrics
-from .setting import Setting
+from .setting import Setting, shared_out
 
 DLMUSE_LEFT, DLMUSE_RIGHT, DLMUSE_MIDDLE = (50, 52), (49, 51), (4, 11)
 """DLMUSE's numbers of the lateral ventricles with their horns, and of the third and fourth ventricle."""
 SAME_PERSON = {9: 8, 10: 8, 16: 15}
 """Heads of nichart that are later scans of another one."""
-CONTRASTS = 4
+KINDS = {"like T1, head": 1, "like T1, stripped": 1, "any contrast, head": 3}
+"""Kinds of painted images, and how many of each label map."""
 _VOXELMORPH = np.array([[-1.0, 0, 0, 80], [0, 0, 1, -112], [0, -1, 0, 96], [0, 0, 0, 1]])
 """Voxel to RAS of the voxelmorph scan, which comes without geometry: its axes run left, down and forward, 1
 mm.
@@ -51,13 +53,12 @@ def segmented(setting: Setting, volume: Volume) -> Segmentation:
 def _stripped(setting: Setting) -> dict[str, Any]:
     """Intracranial mask of skull-stripped val brains; what is not zero is the truth."""
     names = implants.val_brains(setting.root)[: 1 if setting.quick else None]
-    values = []
-    for n, name in enumerate(names):
-        setting.say(f"Anatomy: stripped brain {n + 1} of {len(names)}")
-        volume = implants.scan(setting.root, name)
-        mask = segmented(setting, volume).mask_on(volume.shape, volume.affine)
-        values.append(metrics.dice(mask, volume.data > 0))
-    return _summary(values)
+    return _summary(shared_out(setting, "Anatomy of stripped brains", partial(_stripped_one, setting), names))
+
+
+def _stripped_one(setting: Setting, name: str) -> float:
+    volume = implants.scan(setting.root, name)
+    return metrics.dice(segmented(setting, volume).mask_on(volume.shape, volume.affine), volume.data > 0)
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:
@@ -72,14 +73,7 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
 def _heads(setting: Setting) -> dict[str, Any]:
     """Whole heads of older adults: intracranial mask, and ventricles as volumes and with their side."""
     numbers = list(range(1, 19))[: 2 if setting.quick else None]
-    rows = []
-    for n in numbers:
-        setting.say(f"Anatomy: head {n} of {len(numbers)}")
-        volume, _ = admit(setting.root / "nichart" / f"Subj{n:02d}_T1.nii.gz")
-        image = nib.load(setting.root / "nichart" / f"Subj{n:02d}_T1_DLMUSE.nii.gz")
-        truth = np.asarray(image.dataobj).astype(np.int16)  # type: ignore[attr-defined]
-        found = segmented(setting, volume)
-        rows.append({"head": n, **_head(found, truth, image.affine)})  # type: ignore[attr-defined]
+    rows = shared_out(setting, "Anatomy of heads", partial(_head_one, setting), numbers)
     persons = [row for row in rows if row["head"] not in SAME_PERSON]
     return {
         "mask": _summary([row["mask"] for row in rows]),
@@ -93,6 +87,13 @@ def _heads(setting: Setting) -> dict[str, Any]:
         "bias_ml": float(np.mean([row["ml"][0] - row["ml"][1] for row in rows])),
         "rows": rows,
     }
+
+
+def _head_one(setting: Setting, n: int) -> dict[str, Any]:
+    volume, _ = admit(setting.root / "nichart" / f"Subj{n:02d}_T1.nii.gz")
+    image = nib.load(setting.root / "nichart" / f"Subj{n:02d}_T1_DLMUSE.nii.gz")
+    truth = np.asarray(image.dataobj).astype(np.int16)  # type: ignore[attr-defined]
+    return {"head": n, **_head(segmented(setting, volume), truth, image.affine)}  # type: ignore[attr-defined]
 
 
 def _head(found: Segmentation, truth: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
@@ -124,23 +125,22 @@ def _correlation(rows: Sequence[dict], key: str) -> float:
 
 
 def _label_maps(setting: Setting) -> dict[str, Any]:
-    """Images painted from the val label maps: heads and stripped brains, like T1 and of random contrast,
-    fixed seeds.
-    """
-    kinds: dict[str, list[dict[str, float]]] = {
-        "like T1, head": [],
-        "like T1, stripped": [],
-        "any contrast, head": [],
-    }
-    for n, subject in enumerate(subjects(setting.root, "val")):
-        setting.say(f"Anatomy: label map {n + 1} of 3")
-        for kind in kinds:
-            for draw in range(1 if kind.startswith("like") or setting.quick else CONTRASTS):
-                generator = torch.Generator().manual_seed(1000 * n + draw)
-                image, truth = _painted(setting.root, generator, subject, kind)
-                found = segmented(setting, image).labels_on(image.shape, image.affine)
-                kinds[kind].append(_structures(found, truth))
-    return {kind: _table(rows) for kind, rows in kinds.items()}
+    """Images painted from the val label maps: heads and stripped brains, like T1 and of random contrast."""
+    numbers = list(SPLITS["val"])
+    each = shared_out(setting, "Anatomy of painted label maps", partial(_label_map, setting), numbers)
+    return {kind: _table([row for rows in each for row in rows[kind]]) for kind in KINDS}
+
+
+def _label_map(setting: Setting, number: int) -> dict[str, list[dict[str, float]]]:
+    subject = load(setting.root, setting.root / "label_maps" / f"seg_{number:02d}.nii.gz")
+    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    for kind, draws in KINDS.items():
+        for draw in range(1 if setting.quick else draws):
+            generator = torch.Generator().manual_seed(1000 * number + draw)
+            image, truth = _painted(setting.root, generator, subject, kind)
+            found = segmented(setting, image).labels_on(image.shape, image.affine)
+            rows[kind].append(_structures(found, truth))
+    return rows
 
 
 def _painted(

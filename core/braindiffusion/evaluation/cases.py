@@ -4,11 +4,9 @@ cross-fitting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,7 @@ from ..paths import resources
 from ..segment import stripped_mask
 from ..training.brains import participants
 from . import implants
-from .setting import Arrays, Setting, key_of
+from .setting import Arrays, Setting, key_of, shared_out
 
 FOLDS = 6
 
@@ -79,8 +77,7 @@ def val_cases(setting: Setting) -> list[Case]:
     ]
     missing = [pair for pair in wanted if not _file(setting, *pair).exists()]
     if missing:
-        setting.say(f"Framing {len(missing)} scans")
-        _in_processes(partial(_prepare, setting), missing, setting.plan.threads)
+        shared_out(setting, "Framing val scans", partial(_prepare, setting), missing)
     return [_load(setting, *pair) for pair in wanted]
 
 
@@ -98,21 +95,9 @@ def training_maps(setting: Setting) -> Arrays:
     ]
     missing = [name for name in names if not _train_file(setting, name).exists()]
     if missing:
-        setting.say(f"Framing {len(missing)} training brains for the population's mean and deviation")
-        _in_processes(partial(_prepare_train, setting), missing, setting.plan.threads)
-    rows = [_prepare_train(setting, name) for name in names]
+        shared_out(setting, "Framing training brains", partial(_prepare_train, setting), missing)
+    rows = [_train_arrays(setting, name) for name in names]
     return {key: np.stack([row[key] for row in rows]) for key in ("model", "images", "inside")}
-
-
-def _in_processes(work: Callable, items: Sequence, processes: int) -> None:
-    """Registration uses one core: share the scans out."""
-    if processes < 2:
-        for item in items:
-            work(item)
-        return
-    with ProcessPoolExecutor(min(processes, 8), mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(work, items):
-            pass
 
 
 def _code() -> str:
@@ -154,7 +139,11 @@ def _prepare(setting: Setting, pair: tuple[str, int]) -> None:
     setting.cached(f"case-{subject}-{index}", _code(), make)
 
 
-def _prepare_train(setting: Setting, name: str) -> Arrays:
+def _prepare_train(setting: Setting, name: str) -> None:
+    _train_arrays(setting, name)
+
+
+def _train_arrays(setting: Setting, name: str) -> Arrays:
     def make() -> Arrays:
         frame = framed(implants.scan(setting.root, name))
         image = grid.sample(frame.image, frame.template_index, grid.GRID_SHAPE)

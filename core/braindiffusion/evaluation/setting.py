@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +69,33 @@ class Setting:
         np.savez_compressed(part, **made)  # type: ignore[arg-type]
         part.replace(file)
         return made
+
+
+def shared_out(setting: Setting, what: str, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """`work(item)` for every item, in as many processes as there are threads: registration uses one core.
+
+    `work` must be a function of a module (or a `partial` of one), so that another process finds it.
+    """
+    processes = min(setting.plan.threads, len(items), 8)
+    if processes < 2:
+        return list(_told(setting, what, map(work, items), len(items)))
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_one_thread) as pool:
+        return list(_told(setting, what, pool.map(work, items), len(items)))
+
+
+def _told(setting: Setting, what: str, results: Iterable[Any], count: int) -> Iterator[Any]:
+    for n, result in enumerate(results, 1):
+        if n % 5 == 0 or n == count:
+            setting.say(f"{what}: {n} of {count}")
+        yield result
+
+
+def _one_thread() -> None:
+    """For libraries that the work will import, and for torch where it is imported already."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def key_of(*parts: str | bytes | Path) -> str:
