@@ -17,9 +17,11 @@ from braindiffusion.imaging.template import template
 from braindiffusion.imaging.volume import Volume
 
 POSE = np.eye(4)
-"""Template millimetre -> the patient's millimetre: a head turned by some 14 degrees and moved by 3 cm."""
+"""Model millimetre -> the patient's millimetre: a head turned by some 14 degrees and moved by 3 cm."""
 POSE[:3, :3] = Rotation.from_euler("xyz", [8, -6, 10], degrees=True).as_matrix()
 POSE[:3, 3] = [14.0, -25.0, 11.0]
+SIZE = np.diag([0.9, 0.9, 0.9, 1.0])
+"""Template millimetre -> model millimetre: the template is larger than most people's brains."""
 SPACING = (2.5, 2.2, 2.8)
 SHAPE = (72, 90, 70)
 WHITE = 800.0
@@ -34,14 +36,19 @@ def oblique_affine(shape: tuple[int, ...] = SHAPE, spacing: tuple[float, ...] = 
     turn = Rotation.from_euler("zyx", [12, 5, -9], degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = turn * spacing * np.array([-1.0, 1.0, 1.0])
-    middle = POSE[:3, :3] @ GRID_CENTRE + POSE[:3, 3]
+    middle = to_patient(GRID_CENTRE)
     affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
 
 
+def to_patient(point: np.ndarray | tuple[float, float, float]) -> np.ndarray:
+    """Template millimetre (3,) -> the patient's millimetre (3,)."""
+    return (POSE @ SIZE @ [*point, 1.0])[:3]
+
+
 def to_template(affine: np.ndarray) -> np.ndarray:
     """(4, 4) voxel of a scan -> voxel of the template grid."""
-    return np.linalg.inv(GRID_AFFINE) @ np.linalg.inv(POSE) @ affine
+    return np.linalg.inv(POSE @ SIZE @ GRID_AFFINE) @ affine
 
 
 def brain(
@@ -89,11 +96,10 @@ def labels(ventricle_radius_mm: float = 12.0) -> np.ndarray:
 
 def frame_of(volume: Volume) -> Frame:
     """The frame of a brain at `POSE` as it is known, without searching for it."""
-    index = np.linalg.inv(to_template(volume.affine))
-    image = sample(volume.data, index, GRID_SHAPE) / WHITE
+    image = sample(volume.data, np.linalg.inv(volume.affine) @ POSE @ GRID_AFFINE, GRID_SHAPE) / WHITE
     nothing = np.zeros(GRID_SHAPE, np.float32)
     return Frame(
-        volume.data.shape, volume.affine, np.linalg.inv(POSE), np.eye(4), image > 0, nothing,
+        volume.data.shape, volume.affine, np.linalg.inv(POSE), np.linalg.inv(SIZE), image > 0, nothing,
         TissueScale(0.7 * WHITE, WHITE), image, np.array([[0.35, 0.7, 1.0], [0.1] * 3, [1 / 3] * 3]),
     )  # fmt: skip
 

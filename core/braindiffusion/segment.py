@@ -20,6 +20,7 @@ from .imaging.grid import GRID_SHAPE, GRID_SPACING, resample, sample, upright
 from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
 from .nets.anatomy import located, normalise
+from .nets.tissue import tissue_model
 
 ANATOMY_MODEL = "brain-anatomy-2mm"
 _STRIPPED_ML = (700.0, 2300.0)
@@ -135,7 +136,8 @@ class Segmenter:
         if to_template is None:
             logits = self.net(batch)
         else:
-            place = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
+            prior, coordinates = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
+            place = (prior, coordinates, tissue_model(image, prior))
             logits = self.net(batch, *(part[None].to(self.device) for part in place))
         return logits.float().softmax(1)[0].cpu().numpy()
 

@@ -1,9 +1,10 @@
 """The network of `brain-anatomy-2mm`: one image of any contrast -> logits of every structure.
 
-MONAI's SegResNet on one Haar level gives full-resolution logits at the cost of half resolution. Where the
-brain's place is known, an atlas of the training label maps is added as a logarithmic prior and the template's
-coordinates as input, so that the network only learns what the image changes about it; where it is not, a flat
-prior stands in, and the network finds the intracranial space.
+MONAI's SegResNet on one Haar level gathers context at half resolution; a narrow path at full resolution
+decides each voxel from its own intensity and that context. Where the brain's place is known, an atlas of the
+training label maps is added as a logarithmic prior and the template's coordinates as input, so that the
+network only learns what the image changes about it; where it is not, a flat prior stands in, and the network
+finds the intracranial space.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..imaging.grid import GRID_AFFINE
-from .haar import fold, unfold
+from .haar import fold
+from .tissue import CLASS_OF, CLASSES, log_likelihood
 
 _LEAST = 1e-3
 """Smallest probability of the atlas: a structure may lie where thirteen brains had none."""
 
 
-_GAIN = 16.0
+_GAIN = 8.0
 """Factor on what the image changes: logits of several units would take a small last layer thousands of
 steps.
 """
@@ -31,42 +33,73 @@ class AnatomyNet(nn.Module):
     16.
     """
 
-    def __init__(self, structures: int, width: int = 16, blocks: tuple[int, ...] = (1, 2, 2, 2)) -> None:
+    def __init__(
+        self,
+        structures: int,
+        width: int = 16,
+        blocks: tuple[int, ...] = (1, 2, 2, 2),
+        context: int = 24,
+        fine: int = 8,
+    ) -> None:
         super().__init__()
         self.structures = structures
         self.body = SegResNet(
             3,
             init_filters=width,
             in_channels=8 * 4,
-            out_channels=8 * structures,
+            out_channels=structures + context,
             blocks_down=tuple(blocks),
             blocks_up=(1, 1, 1),
         )
+        self.near = nn.Conv3d(1, fine, 3, padding=1)
+        self.mix = nn.Conv3d(1 + fine + context + CLASSES, 32, 1)
+        self.decide = nn.Conv3d(32, structures, 1)
         last = self.body.conv_final[-1].conv
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in (*self.decide.parameters(), last.weight[:structures], last.bias[:structures]):
+            nn.init.zeros_(parameter)
 
     def forward(
         self,
         image: Tensor,
         prior: Tensor | None = None,
         coordinates: Tensor | None = None,
-        part: slice | None = None,
+        tissue: Tensor | None = None,
+        part: tuple[int, int] | None = None,
     ) -> Tensor:
-        """prior [B, structures, X/2, Y/2, Z/2] and coordinates [B, 3, X, Y, Z] as `located` gives them, or
-        None.
+        """prior [B, structures, X/2, Y/2, Z/2] and coordinates [B, 3, X, Y, Z] as `located` gives them,
+        tissue [B, 2, classes] as `tissue_model` gives it, or None.
 
-        part: only these of the X/2 slabs at half resolution are decoded, which makes training cheaper.
+        part: only these of the X/2 slabs at half resolution are decoded, first and end, which makes training
+        cheaper.
         """
-        part = part or slice(None)
+        first, end = part or (0, image.shape[2] // 2)
         if prior is None:
             prior = flat_prior(self.structures, [n // 2 for n in image.shape[2:]]).to(image.device)
             prior = prior.expand(image.shape[0], -1, -1, -1, -1)
         if coordinates is None:
             coordinates = image.new_zeros(image.shape[0], 3, *image.shape[2:])
-        change = unfold(self.body(fold(torch.cat([image, coordinates.to(image)], 1)))[:, :, part])
-        before = functional.interpolate(prior[:, :, part].float(), scale_factor=2, mode="trilinear")
-        return _GAIN * change.float() + before
+        coarse = self.body(fold(torch.cat([image, coordinates.to(image)], 1)))[:, :, first:end]
+        change, context = coarse.split([self.structures, coarse.shape[1] - self.structures], 1)
+        before = prior[:, :, first:end].float() + _GAIN * change.float()
+        own = image[:, :, 2 * first : 2 * end]
+        evidence = _evidence(own, tissue)
+        seen = torch.cat([own, self.near(own), _doubled(context), evidence.to(own) / _GAIN], 1)
+        decided = self.decide(functional.relu(self.mix(seen)))
+        return _doubled(before) + _GAIN * decided.float() + evidence[:, CLASS_OF]
+
+
+def _evidence(image: Tensor, tissue: Tensor | None) -> Tensor:
+    """Logarithmic likelihood [B, classes, X, Y, Z] of each tissue class, limited to what an atlas may still
+    overrule.
+    """
+    if tissue is None:
+        return image.new_zeros(image.shape[0], CLASSES, *image.shape[2:], dtype=torch.float32)
+    rows = [log_likelihood(own[0].float(), *model) for own, model in zip(image, tissue.float())]
+    return torch.stack(rows).clamp(-6, 4)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="trilinear")
 
 
 def flat_prior(structures: int, shape: list[int]) -> Tensor:

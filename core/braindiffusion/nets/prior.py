@@ -111,6 +111,7 @@ class PriorNet(nn.Module):
         covariates: Tensor,
         known: Tensor,
         real: Tensor,
+        template: Tensor | None = None,
     ) -> Tensor:
         """x [B, 2, X, Y, Z] with sides divisible by 16; guide, hole [B, 1, X, Y, Z]; c_noise, has_guide, real
         [B]; covariates, known [B, K].
@@ -118,7 +119,7 @@ class PriorNet(nn.Module):
         x: the noisy image scaled to unit variance (EDM's c_in), and its finest detail in units of the noise.
         guide and hole are zero where absent. real: 1 real, 0 synthetic, 0.5 not said.
         """
-        full = torch.cat([x, guide, hole, self._template_for(x)], 1)
+        full = torch.cat([x, guide, hole, self._template_for(x, template)], 1)
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
         h = self.stem(fold(full))
         skips = []
@@ -134,8 +135,12 @@ class PriorNet(nn.Module):
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
-    def _template_for(self, x: Tensor) -> Tensor:
-        """The template [B, 1, X, Y, Z] on the grid of x; grids other than the model's stretch it."""
+    def _template_for(self, x: Tensor, template: Tensor | None) -> Tensor:
+        """The template [B, 1, X, Y, Z] on the grid of x: as given, or the whole, stretched to a grid of other
+        size.
+        """
+        if template is not None:
+            return template.to(x)
         whole = self.template.to(x)
         if whole.shape[2:] != x.shape[2:]:
             whole = nn.functional.interpolate(whole, size=x.shape[2:], mode="trilinear")
@@ -146,8 +151,9 @@ class PriorNet(nn.Module):
 class PriorDenoiser:
     """The Denoiser of a PriorNet: EDM's preconditioning around the guide (methods.md A09, B3.9).
 
-    With a guide, the data are "guide plus a change" whose standard deviation is `sigma_change`; without one
-    the centre is 0 and the standard deviation `sigma_data`, which is EDM itself. A network that says nothing
+    Where a guide is followed, the data are "guide plus a change" whose standard deviation is `sigma_change`;
+    without one and inside its hole the centre is 0 and the standard deviation `sigma_data`, which is EDM
+    itself. A network that says nothing
     therefore returns the guide.
     """
 
@@ -160,13 +166,16 @@ class PriorDenoiser:
         raw, centre, edm = self.raw(x, node, cond)
         return centre + edm.to_x0(raw.to(x.dtype), x - node.alpha * centre, node)
 
-    def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor, Edm]:
+    def raw(
+        self, x: Tensor, node: Node, cond: Cond, template: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Edm]:
         """The network's output, the centre of the preconditioning, and the preconditioning itself."""
         guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
         flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
         has_guide = flag.to(x).view(-1, 1, 1, 1, 1)
         centre = guide * has_guide
-        edm = Edm(torch.where(has_guide > 0.5, self.sigma_change, self.sigma_data))  # type: ignore[arg-type]
+        followed = (has_guide > 0.5) & (hole < 0.5)
+        edm = Edm(torch.where(followed, self.sigma_change, self.sigma_data))  # type: ignore[arg-type]
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
         scale = 1 / (node.sigma**2 + (node.alpha * self.sigma_data) ** 2) ** 0.5
@@ -176,4 +185,4 @@ class PriorDenoiser:
             for v in (torch.cat([scale * x, detail], 1), centre, hole)
         )
         told = (flag, cond.covariates, cond.known, cond.real)
-        return self.net(noisy, level, shown, missing, *told), centre, edm
+        return self.net(noisy, level, shown, missing, *told, template), centre, edm

@@ -167,11 +167,13 @@ def composite(
     distance = distance_transform_edt(~region)
     feather = np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask
     weight = frame.to_native(feather)
-    # Weighted before it is sampled: at the brain's edge nothing of the background is mixed in.
+    # Weighted before it is sampled, and by the brain's share after it: no background is mixed in at the edge.
     ours = frame.to_native(feather * frame.scale.to_native(healed) * np.exp(frame.log_bias))
-    changed = weight > 0
+    share = frame.to_native(frame.mask.astype(np.float32))
+    changed = (weight > 0) & (share > 0.5)
+    weight, ours = weight[changed] / share[changed], ours[changed] / share[changed]
     blended = data.copy()
-    blended[changed] = (1 - weight[changed]) * data[changed] + ours[changed]
+    blended[changed] = (1 - weight) * data[changed] + ours
     return blended, changed
 
 

@@ -21,6 +21,7 @@ from ..diffusion.cond import Cond
 from ..diffusion.covariate import Covariate
 from ..diffusion.path import Node
 from ..imaging.grid import GRID_SHAPE
+from ..imaging.template import template
 from ..nets.prior import PriorDenoiser, PriorNet
 from ..paths import data_root
 from .brains import Brain, brains, draw_brain
@@ -39,7 +40,13 @@ COVARIATES = (
     Covariate("ventricles", "Ventricular volume", "ml", 8, 60, (-1, 1)),
     Covariate("brain", "Brain volume", "ml", 850, 1400, (-1, 1)),
 )
-MODES = {"generate": 0.30, "heal": 0.40, "keep": 0.12, "inpaint": 0.18}
+STEPS = {"generate": 0.25, "whole": 0.20, "crops": 0.55}
+"""Shares of the training steps: two whole brains without a guide, two with one, or eight crops with one."""
+GUIDES = {"heal": 0.68, "keep": 0.14, "inpaint": 0.18}
+CROP = (48, 64, 48)
+"""Crops cost a quarter of a brain and are chosen around lesions; the template channel says where they lie
+(B4.2).
+"""
 SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
 
 
@@ -52,17 +59,27 @@ class Draw:
         self.subjects = subjects(root, "train")
         self.shapes = training_shapes(root)
         self.volumes = volumes
+        self.template = torch.from_numpy(template().t1.copy())
 
     def __call__(self, generator: Generator) -> Batch:
-        mode = _pick(generator, MODES)
+        step = _pick(generator, STEPS)
+        if step == "generate":
+            some = [self._example(generator, "generate") for _ in range(2)]
+        else:
+            some = [self._example(generator, _pick(generator, GUIDES)) for _ in range(2)]
+        if step == "crops":
+            some = [_crop(generator, example) for example in some for _ in range(4)]
+        some = [_noised(generator, example) for example in some]
+        return {key: torch.stack([example[key] for example in some]) for key in KEYS}
+
+    def _example(self, generator: Generator, mode: str) -> Batch:
         if chance(generator, 0.7):
             brain = self.brains[int(torch.randint(len(self.brains), (), generator=generator))]
             image, values = self._real(generator, brain, mode == "generate")
             real = 1.0
         else:
-            image, values = self._synthetic(
-                generator, self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))]
-            )
+            subject = self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))]
+            image, values = self._synthetic(generator, subject)
             real = 0.0
         if mode != "generate":
             image = _worn(generator, image)
@@ -72,12 +89,11 @@ class Draw:
             "x0": image[None],
             "guide": guide[None],
             "hole": hole[None],
+            "template": self.template[None],
             "has_guide": torch.tensor(float(mode != "generate")),
             "covariates": covariates,
             "known": known,
             "real": torch.tensor(0.5 if chance(generator, 0.1) else real),
-            "sigma": torch.tensor(noise_level(generator)),
-            "noise": torch.randn(1, *GRID_SHAPE, generator=generator),
         }
 
     def _real(self, generator: Generator, brain: Brain, gentle: bool) -> tuple[Tensor, list[float | None]]:
@@ -110,6 +126,32 @@ class Draw:
             return implant(generator, image, self.shapes)[0], empty
         hole = blob(generator, image > 0.05, log_uniform(generator, 0.5, 120))
         return image * (1 - hole), hole
+
+
+_IMAGES = ("x0", "guide", "hole", "template")
+KEYS = (*_IMAGES, "has_guide", "covariates", "known", "real", "sigma", "noise")
+
+
+def _crop(generator: Generator, example: Batch) -> Batch:
+    """A part of a guided example of the size CROP: three times in four around a changed voxel, else anywhere
+    in the brain.
+    """
+    changed = (example["x0"] - example["guide"]).abs()[0] > 0.02
+    wanted = changed if bool(changed.any()) and chance(generator, 0.75) else example["x0"][0] > 0.05
+    places = torch.nonzero(wanted)
+    place = places[int(torch.randint(len(places), (), generator=generator))].tolist()
+    slices = []
+    for middle, size, side in zip(place, CROP, GRID_SHAPE):
+        first = middle - int(torch.randint(size // 4, 3 * size // 4, (), generator=generator))
+        first = min(max(first, 0), side - size)
+        slices.append(slice(first, first + size))
+    return example | {key: example[key][(slice(None), *slices)] for key in _IMAGES}
+
+
+def _noised(generator: Generator, example: Batch) -> Batch:
+    """The example with a noise level and noise of its own."""
+    noise = torch.randn(example["x0"].shape, generator=generator)
+    return example | {"sigma": torch.tensor(noise_level(generator)), "noise": noise}
 
 
 def subject_brain(subject: Subject) -> Tensor:
@@ -160,14 +202,18 @@ def noise_level(generator: Generator) -> float:
 
 
 def loss_of(net: nn.Module, batch: Batch) -> Tensor:
-    """EDM's loss in voxel units: mean of (x0_hat - x0)^2 / c_out^2, with one scalar c_out per sample."""
-    cond = Cond(
-        batch["covariates"], batch["known"], batch["real"], batch["guide"], batch["hole"], batch["has_guide"]
-    )
+    """EDM's loss in voxel units: mean of (x0_hat - x0)^2 / c_out^2; c_out differs only where a guide is
+    followed.
+
+    The batch is [1, samples, ...]: a step's examples come from one draw.
+    """
+    batch = {key: value.flatten(0, 1) for key, value in batch.items()}
+    guide, hole, has_guide = batch["guide"], batch["hole"], batch["has_guide"]
+    cond = Cond(batch["covariates"], batch["known"], batch["real"], guide, hole, has_guide)
     sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
     node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
     x = batch["x0"] + sigma * batch["noise"]
-    raw, centre, edm = PriorDenoiser(net).raw(x, node, cond)
+    raw, centre, edm = PriorDenoiser(net).raw(x, node, cond, batch["template"])
     return functional.mse_loss(raw.float(), edm.from_x0(batch["x0"] - centre, x - centre, node))
 
 

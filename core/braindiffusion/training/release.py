@@ -40,7 +40,13 @@ def _anatomy() -> dict[str, Any]:
         "not_for": "Diagnosis or treatment of a person; CT; children; brains with large resections.",
         "architecture": {
             "class": "AnatomyNet",
-            "arguments": {"structures": len(STRUCTURES), "width": 16, "blocks": [1, 2, 2, 2]},
+            "arguments": {
+                "structures": len(STRUCTURES),
+                "width": 16,
+                "blocks": [1, 2, 2, 2],
+                "context": 24,
+                "fine": 8,
+            },
         },
         "frame": _FRAME
         | {
