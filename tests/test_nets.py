@@ -18,6 +18,7 @@ from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.nets.anatomy import AnatomyNet, located
 from braindiffusion.nets.haar import fold, unfold
 from braindiffusion.nets.prior import PriorDenoiser, PriorNet
+from braindiffusion.nets.tissue import CLASSES
 
 SIDE = 32
 
@@ -136,14 +137,15 @@ def test_everything_that_the_network_is_told_counts(stirred):
 @torch.no_grad()
 def test_unknown_values_do_not_leak(stirred):
     x, flags = images(1), torch.tensor([1.0])
-    empty, level = torch.zeros_like(x), torch.tensor([-0.2])
+    empty, level, doubled = torch.zeros_like(x), torch.tensor([-0.2]), torch.cat([x, x], 1)
     known = torch.tensor([[True, False, False, True]])
     outputs = [
-        stirred(x, level, empty, empty, 0 * flags, torch.tensor([values]), known, flags)
+        stirred(doubled, level, empty, empty, 0 * flags, torch.tensor([values]), known, flags)
         for values in ([0.3, 0.9, -5.0, 0.1], [0.3, 0.0, 0.0, 0.1])
     ]
     assert torch.equal(*outputs)
-    zero = stirred(x, level, empty, empty, 0 * flags, torch.tensor([[0.3, 0.0, 0.0, 0.1]]), ~known, flags)
+    values = torch.tensor([[0.3, 0.0, 0.0, 0.1]])
+    zero = stirred(doubled, level, empty, empty, 0 * flags, values, ~known, flags)
     assert not torch.equal(zero, outputs[0]), "a known zero is not the same as unknown"
 
 
@@ -207,21 +209,20 @@ def test_an_untrained_anatomy_network_says_what_the_prior_says():
 def test_the_anatomy_network_looks_at_all_it_is_given(anatomy):
     image, prior = images(2), torch.randn((2, len(STRUCTURES), *(SIDE // 2,) * 3), generator=seeded())
     coordinates = torch.randn((2, 3, SIDE, SIDE, SIDE), generator=seeded(1))
-    logits = anatomy(image, prior, coordinates)
+    tissue = torch.stack([torch.linspace(0.2, 0.8, CLASSES), torch.full((CLASSES,), 0.1)]).expand(2, -1, -1)
+    given = (image, prior, coordinates, tissue)
+    logits = anatomy(*given)
     assert logits.isfinite().all() and logits.dtype == torch.float32
-    for other in (
-        (images(2, 5), prior, coordinates),
-        (image, -prior, coordinates),
-        (image, prior, -coordinates),
-    ):
-        assert (anatomy(*other) - logits).abs().max() > 1e-3
-    alone = anatomy(image[1:], prior[1:], coordinates[1:])
+    for n, other in enumerate((images(2, 5), -prior, -coordinates, tissue.flip(-1))):
+        changed = [other if m == n else part for m, part in enumerate(given)]
+        assert (anatomy(*changed) - logits).abs().max() > 1e-3
+    alone = anatomy(*(part[1:] for part in given))
     assert (alone - logits[1]).abs().max() < 1e-3 * float(logits.abs().max())
-    slabs = anatomy(image, prior, coordinates, slice(3, 9))
+    slabs = anatomy(*given, (3, 9))
     assert slabs.shape[2] == 12
     assert torch.allclose(slabs[:, :, 2:-2], logits[:, :, 8:16], atol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = anatomy(image, prior, coordinates)
+        rough = anatomy(*given)
     assert (rough - logits).square().mean().sqrt() < 0.05 * logits.std()
 
 

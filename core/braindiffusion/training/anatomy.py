@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 from ..anatomy import STRUCTURES
 from ..imaging.grid import GRID_SHAPE
 from ..nets.anatomy import AnatomyNet, flat_prior, located
-from ..paths import data_root
 from ..nets.tissue import CLASSES, tissue_model
+from ..paths import data_root
 from .fields import chance
 from .label_maps import subjects, with_atlases
 from .population import anatomy_pair
