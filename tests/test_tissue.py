@@ -1,9 +1,12 @@
-"""Tissue intensities of one image: a known mixture under a known atlas is recovered, whatever its contrast."""
+"""Tissue intensities of one image: a known mixture under a known atlas is recovered, whatever its
+contrast.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
+
 from braindiffusion.anatomy import STRUCTURES
 from braindiffusion.nets.tissue import CLASS_OF, CLASSES, log_likelihood, tissue_model
 
@@ -11,7 +14,9 @@ SIDE, DEPTH = 4 * len(STRUCTURES), 24
 
 
 def striped_atlas(sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Structures in slabs along x: truth [X, Y, Z] at 2 mm, and a blurred logarithmic atlas at half resolution."""
+    """Structures in slabs along x: truth [X, Y, Z] at 2 mm, and a blurred logarithmic atlas at half
+    resolution.
+    """
     index = torch.arange(SIDE) // 4
     truth = index.view(-1, 1, 1).expand(SIDE, DEPTH, DEPTH)
     half = torch.nn.functional.one_hot(index[::2], len(STRUCTURES)).T.float() * sharpness + 0.01
