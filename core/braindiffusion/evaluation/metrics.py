@@ -159,7 +159,7 @@ def proportion_interval(count: int, total: int) -> tuple[float, float]:
     share, z = count / total, 1.959964
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return float(middle - half), float(middle + half)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def hd95(first: np.ndarray, second: np.ndarray, spacing: Sequence[float]) -> float:
