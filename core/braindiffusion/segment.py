@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_fill_holes, label
+from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes, label
 
 from .anatomy import MIRROR, volumes_ml
 from .errors import Refused
@@ -18,6 +18,7 @@ from .imaging.atlas import atlas
 from .imaging.frame import Frame
 from .imaging.grid import GRID_SHAPE, GRID_SPACING, resample, sample, upright
 from .imaging.volume import Volume
+from .models.card import Card
 from .models.loading import Model, load_model, prepared
 from .nets.anatomy import located, normalise
 from .nets.tissue import tissue_model
@@ -30,6 +31,12 @@ litres.
 _LEAST_ML = 100.0
 """A region that is smaller is no brain, nor can it be aligned."""
 _LARGEST = (144, 160, 144)
+_TALLEST = 68
+"""Voxels of 2 mm from the top of a brain to where the neck begins."""
+_NEVER = 0.99
+"""Probability of the atlas above which a voxel is outside whatever it looks like."""
+_LOOKS = 2
+"""Times that a head's rough mask is refined by aligning it and looking again."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,13 @@ class Segmenter:
 
     net: torch.nn.Module
     device: str = "cpu"
+    card: Card | None = None
 
     @classmethod
     def load(cls, device: str = "cpu", precision: str = "fp32", model: Model | None = None) -> Segmenter:
         """The shipped network, or that of `model`."""
-        return cls(prepared((model or load_model(ANATOMY_MODEL)).net, device, precision), device)
+        model = model or load_model(ANATOMY_MODEL)
+        return cls(prepared(model.net, device, precision), device, model.card)
 
     def frame(self, volume: Volume) -> Frame:
         """The frame of a head or a brain. A stripped brain's mask is what is not 0; a head is looked at
@@ -84,9 +93,11 @@ class Segmenter:
         data = np.asarray(volume.data, np.float32)
         if is_stripped(volume):
             return Frame.fit(data, volume.affine, stripped_mask(volume))
-        rough = Frame.fit(data, volume.affine, self.find(volume))
-        found = self.segment(rough, data).mask_on(volume.shape, volume.affine)
-        _require(found, volume)
+        found = self.find(volume)
+        for _ in range(_LOOKS):
+            rough = Frame.fit(data, volume.affine, found, rough=True)
+            found = self.segment(rough, data).mask_on(volume.shape, volume.affine)
+            _require(found, volume)
         return Frame.fit(data, volume.affine, found)
 
     def find(self, volume: Volume) -> np.ndarray:
@@ -101,7 +112,8 @@ class Segmenter:
         whole = resample(np.asarray(volume.data), volume.affine, GRID_SPACING, (x, y, z), middle)
         outside = self._probabilities(normalise(torch.from_numpy(whole)))[0]
         to_whole = np.linalg.inv(upright(GRID_SPACING, (x, y, z), middle)) @ volume.affine
-        mask = one_region(sample((1 - outside).astype(np.float32), to_whole, volume.shape) > 0.5)
+        inside = _without_neck(outside < 0.5)
+        mask = sample(inside.astype(np.float32), to_whole, volume.shape) > 0.5
         _require(mask, volume)
         return mask
 
@@ -139,6 +151,9 @@ class Segmenter:
             prior, coordinates = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
             place = (prior, coordinates, tissue_model(image, prior))
             logits = self.net(batch, *(part[None].to(self.device) for part in place))
+            # Skin and neck may look like brain, but not where no brain of the atlas ever reached.
+            never = torch.nn.functional.interpolate(prior[None, :1].exp(), scale_factor=2.0, mode="trilinear")
+            logits[:, :1] += 50.0 * (never > _NEVER).to(logits)
         return logits.float().softmax(1)[0].cpu().numpy()
 
 
@@ -167,6 +182,19 @@ def one_region(mask: np.ndarray) -> np.ndarray:
         return mask
     largest = np.bincount(numbered.ravel())[1:].argmax() + 1
     return binary_fill_holes(numbered == largest)
+
+
+def _without_neck(mask: np.ndarray) -> np.ndarray:
+    """A rough mask on an upright 2 mm grid without thin bridges to eyes and neck, and without what lies far
+    below its top.
+    """
+    ball = np.linalg.norm(np.indices((7, 7, 7)) - 3, axis=0) <= 3
+    core = one_region(binary_erosion(mask, ball))
+    if not core.any():
+        return one_region(mask)
+    top = int(np.argwhere(core)[:, 2].max())
+    core[:, :, : max(0, top - _TALLEST)] = False
+    return binary_dilation(one_region(core), ball) & mask
 
 
 def _require(mask: np.ndarray, volume: Volume) -> None:

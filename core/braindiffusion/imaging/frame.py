@@ -41,20 +41,23 @@ class Frame:
     tissue: np.ndarray
 
     @classmethod
-    def fit(cls, data: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> Frame:
+    def fit(cls, data: np.ndarray, affine: np.ndarray, mask: np.ndarray, rough: bool = False) -> Frame:
         """Find the frame of `data` [X, Y, Z] with `affine` (4, 4), whose intracranial `mask` [X, Y, Z] is
         known.
 
-        Raises Refused when the brain is larger than the model grid.
+        Where the mask is only `rough`, registration alone places the brain. Otherwise its box is centred, and
+        Refused is raised when it is larger than the model grid.
         """
         data = np.asarray(data, np.float32)
-        rigid = _centred(rigid_to_template(data, mask, affine), mask, affine)
+        rigid = rigid_to_template(data, mask, affine)
+        rigid = rigid if rough else _centred(rigid, mask, affine)
         index = _index_of(affine, rigid)
         on_grid = (
             sample(smooth_for(mask.astype(np.float32), spacing_of(affine), GRID_SPACING), index, GRID_SHAPE)
             > 0.5
         )
-        _check_field_of_view(on_grid)
+        if not rough:
+            _check_field_of_view(on_grid)
         native = sample(smooth_for(data, spacing_of(affine), GRID_SPACING), index, GRID_SHAPE) * on_grid
         log_bias = log_bias_field(native, on_grid)
         flat = native * np.exp(-log_bias)

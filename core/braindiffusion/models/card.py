@@ -23,7 +23,8 @@ class Card(BaseModel):
     architecture: {"class", "arguments"} of a network in `nets/`. path: noise path, {"kind", ...}.
     parametrisation: {"kind", ...}. frame: the grid and intensities that the network expects. fingerprint:
     mean absolute output, and first values, on fixed input. measured: figures of `docs/results.md` with the
-    command that makes them.
+    command that makes them. caution: a sentence that every result of this model must carry, such as that it
+    has not been shown to work.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +40,7 @@ class Card(BaseModel):
     frame: dict[str, Any]
     training: dict[str, Any]
     licence: str
+    caution: str = ""
     measured: dict[str, Any] = Field(default_factory=dict)
     parameters: int
     sha256: str

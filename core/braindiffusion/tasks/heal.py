@@ -148,7 +148,8 @@ def run(
         "figures": verdict.figures,
         "to_model_grid": frame.rigid.tolist(),
     }
-    return _result(volumes, rows, verdict, threshold, provenance)
+    cautions = [card.caution for card in (model.card, segmenter.card) if card and card.caution]
+    return _result(volumes, rows, verdict, threshold, provenance, cautions)
 
 
 def composite(
@@ -220,6 +221,7 @@ def _result(
     verdict: Any,
     threshold: float,
     provenance: dict[str, Any],
+    cautions: list[str],
 ) -> Result:
     from ..anatomy import STRUCTURES
     from ..report import FINDING_COLUMNS, HEAT_WINDOW
@@ -256,7 +258,8 @@ def _result(
         volume("anatomy", "labels", {"names": names, "title": "Anatomy of the scan"}, synthetic=False),
         Artifact("findings", "table", rows=rows, display={"columns": FINDING_COLUMNS}, of="heatmap"),
     ]
-    return Result("heal", artifacts, verdict.plausible, verdict.summary, [MISSES], provenance)
+    notes = [*cautions, MISSES]
+    return Result("heal", artifacts, verdict.plausible and not cautions, verdict.summary, notes, provenance)
 
 
 def _picture(result: Result, path: Path) -> None:

@@ -156,12 +156,16 @@ def main() -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="trained from nothing, not from the shipped weights"
     )
+    parser.add_argument("--caution", help="a sentence that every result must carry; empty takes it away")
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--samples", type=int, default=4)
     options = parser.parse_args()
     if options.weights:
         print(release(options.model, options.weights, options.hours, options.machine, not options.fresh))
+    if options.caution is not None:
+        folder = resources() / "models" / options.model
+        write_card(read_card(folder).model_copy(update={"caution": options.caution}), folder)
     if options.calibrate:
         calibrate(options.steps, options.samples)
 
