@@ -67,7 +67,8 @@ def denoise(net: nn.Module, x: Tensor) -> Tensor:
     """f(x), x and f(x) [B, 1, X, Y, Z] in model intensity; the network adds a change to x."""
     flag, none = x.new_zeros(x.shape[0]), x.new_zeros(x.shape[0], 0)
     empty = torch.zeros_like(x)
-    image = x.contiguous(memory_format=torch.channels_last_3d)
+    # The second channel tells the prior of white noise; here there is none.
+    image = torch.cat([x, empty], 1).contiguous(memory_format=torch.channels_last_3d)
     return x + net(image, flag, empty, empty, flag, none, none, flag).to(x.dtype)
 
 
