@@ -13,8 +13,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from ..anatomy import CSF, STRUCTURES, VENTRICLES, from_freesurfer
+from ..errors import Refused
 from ..imaging.gate import admit
-from ..imaging.grid import GRID_AFFINE
+from ..imaging.grid import GRID_AFFINE, GRID_SHAPE
 from ..imaging.volume import Volume
 from ..segment import Segmentation, Segmenter
 from ..training.label_maps import SPLITS, load
@@ -45,9 +46,17 @@ def run(setting: Setting) -> dict[str, Any]:
 
 
 def segmented(setting: Setting, volume: Volume) -> Segmentation:
-    """The anatomy of a scan as the tasks find it: its frame first, then its structures."""
+    """The anatomy of a scan as the tasks find it: its frame first, then its structures.
+
+    A scan that is refused counts as one in which nothing was found.
+    """
     segmenter = Segmenter.load(setting.plan.device, setting.plan.precision)
-    return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
+    try:
+        return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
+    except Refused as refusal:
+        setting.say(f"Refused, and counted as nothing found: {refusal}")
+        nothing = np.zeros(GRID_SHAPE)
+        return Segmentation(nothing.astype(np.uint8), nothing.astype(np.float32), volume.affine, 0.0)
 
 
 def _stripped(setting: Setting) -> dict[str, Any]:

@@ -36,7 +36,10 @@ def parser() -> argparse.ArgumentParser:
         "--docs", type=Path, default=home / "docs", help="folder of results.md and pictures/"
     )
     command.add_argument(
-        "--dae", type=Path, default=home / "runs" / "dae" / "ema.safetensors", help="weights of the baseline"
+        "--dae",
+        type=Path,
+        default=home / "runs" / "baseline-dae-2mm" / "ema.safetensors",
+        help="weights of the baseline",
     )
     command.add_argument("--device", default="auto")
     command.add_argument("--threads", type=int)

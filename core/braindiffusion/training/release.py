@@ -130,7 +130,9 @@ def calibrate(steps: int, samples: int) -> None:
     model = load_model(PRIOR)
     files, measured = {}, {}
     for method in ("guided", "partial"):
-        maps, cases = normal_maps(model, data_root(), method, steps, samples)
+        # Partial diffusion draws a sample at each of its levels, so one seed gives as many.
+        seeds = samples if method == "guided" else 1
+        maps, cases = normal_maps(model, data_root(), method, steps, seeds)
         target = model.folder / f"normal-{method}.safetensors"
         maps.save(target)
         files[target.name] = sha256(target)
