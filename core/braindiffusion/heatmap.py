@@ -7,6 +7,7 @@ prior was not trained on, so that they show how it errs on new ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,4 +142,4 @@ def calibrate(maps: Sequence[np.ndarray], allowed: float = 1.0) -> float:
         middle = (low + high) / 2
         found = sum(regions(z, middle)[1] for z in maps) / len(maps)
         low, high = (middle, high) if found > allowed else (low, middle)
-    return high
+    return math.ceil(high * 100) / 100

@@ -258,8 +258,8 @@ def _result(
         volume("anatomy", "labels", {"names": names, "title": "Anatomy of the scan"}, synthetic=False),
         Artifact("findings", "table", rows=rows, display={"columns": FINDING_COLUMNS}, of="heatmap"),
     ]
-    notes = [*cautions, MISSES]
-    return Result("heal", artifacts, verdict.plausible and not cautions, verdict.summary, notes, provenance)
+    judgement = " ".join([*cautions, verdict.summary])
+    return Result("heal", artifacts, verdict.plausible and not cautions, judgement, [MISSES], provenance)
 
 
 def _picture(result: Result, path: Path) -> None:
