@@ -68,6 +68,7 @@ class World:
         self.fit = lambda data, affine, mask: frame_of(Volume(data, affine))
         self.last: Frame | None = None
         self.interrupt: BaseException | None = None
+        self.card = SimpleNamespace(name="brain-anatomy-2mm", sha256="c" * 64, caution="")
 
     def frame(self, scan: Volume) -> Frame:
         assert is_stripped(scan)
@@ -116,8 +117,7 @@ def prior(tmp_path_factory) -> loading.Model:
 def installed(patch: pytest.MonkeyPatch, prior: loading.Model) -> World:
     """Put models that know the truth in the place of the networks."""
     world = World()
-    anatomist = SimpleNamespace(card=SimpleNamespace(name="brain-anatomy-2mm", sha256="c" * 64))
-    models = {"t1-brain-2mm": prior, "brain-anatomy-2mm": anatomist}
+    models = {"t1-brain-2mm": prior, "brain-anatomy-2mm": SimpleNamespace(card=world.card)}
     patch.setattr(loading, "load_model", lambda name: models[name])
     patch.setattr(loading.Model, "denoiser", lambda self, device, precision: world.denoise)
     patch.setattr(segment.Segmenter, "load", lambda device, precision, model: world)
@@ -322,6 +322,13 @@ def test_an_age_outside_the_range_is_a_warning(world):
     result = heal(HEALTHY, age=80)
     said = "Age 80 years lies outside the range this model was trained on (19 to 52 years)."
     assert result.verdict == said and not result.plausible
+
+
+def test_a_models_caution_is_carried_by_every_result(world):
+    world.card.caution = "This network has not been shown to work."
+    result = heal(HEALTHY)
+    assert result.verdict.startswith(world.card.caution) and not result.plausible
+    assert MISSES in result.notes
 
 
 def test_progress_rises_and_names_its_stages(world):

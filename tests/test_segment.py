@@ -161,22 +161,35 @@ def test_where_no_brain_is_found_it_says_so(share):
     assert str(caught.value) == "No brain was found in this image; check that it is a head or brain scan."
 
 
-def test_a_head_is_looked_at_twice_and_a_stripped_brain_not_at_all(monkeypatch):
-    """What frames a stripped brain is what is not 0; a head is framed by what the second look found."""
-    scan, masks = SCAN, []
+def test_a_head_is_looked_at_again_and_a_stripped_brain_not_at_all(monkeypatch):
+    """What frames a stripped brain is what is not 0; a head is framed by what the last look found."""
+    asked = []
 
-    def fit(data, affine, mask):
-        masks.append(mask)
+    def fit(data, affine, mask, rough=False):
+        asked.append((rough, mask))
         return frame_of(Volume(data, affine))
 
     monkeypatch.setattr(segment_module.Frame, "fit", fit)
-    Segmenter(ByIntensity()).frame(scan)
-    assert len(masks) == 1 and np.array_equal(masks[0], stripped_mask(scan))
-    head = Volume(scan.data + 1.0, scan.affine)
+    Segmenter(ByIntensity()).frame(SCAN)
+    ((rough, mask),) = asked
+    assert not rough and np.array_equal(mask, stripped_mask(SCAN))
+    head = Volume(SCAN.data + 1.0, SCAN.affine)
     assert not is_stripped(head)
     Segmenter(ByIntensity()).frame(head)
-    assert len(masks) == 3
-    assert overlap(masks[1], scan.data > 30) > 0.9 and overlap(masks[2], scan.data > 30) > 0.9
+    assert len(asked) >= 3 and all(rough for rough, _ in asked[1:-1]) and not asked[-1][0]
+    assert all(overlap(mask, SCAN.data > 30) > 0.9 for _, mask in asked[1:])
+
+
+def test_a_neck_is_no_brain():
+    """Thick as it may be, it lies further below the top than any brain reaches."""
+    volume = ball(70, n=80)
+    axis = 4.0 * (np.arange(80) - 39.5)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    neck, bridge = (np.hypot(x, y) < 30) & (z < -60), (np.hypot(y, z) < 5) & (x > 60) & (x < 110)
+    volume.data[neck | bridge] = 100.0
+    found = Segmenter(ByIntensity()).find(volume)
+    assert overlap(found, ball(70, n=80).data > 0) > 0.85
+    assert not found[z < -80].any() and not found[x > 80].any() and not found.all()
 
 
 @pytest.mark.slow

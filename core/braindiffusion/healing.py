@@ -15,7 +15,7 @@ import torch
 
 from .diffusion.cond import Cond
 from .diffusion.noise import gaussian
-from .diffusion.path import NoisePath
+from .diffusion.path import Node, NoisePath
 from .diffusion.solve import Step, dpmpp2m, q_sample
 from .models.loading import Model
 
@@ -47,16 +47,10 @@ def guided_steps(
 
     image: [80, 96, 80]. One sample per seed; `Step.x` is [N, 1, 80, 96, 80].
     """
-    device = cond.real.device
-    guide = (
-        torch.from_numpy(np.ascontiguousarray(image, np.float32))
-        .to(device)[None, None]
-        .expand(len(seeds), -1, -1, -1, -1)
-    )
     nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
-    noise = gaussian((1, *image.shape), seeds).to(device)
     # Noise drowns the image here, but its mean is known: it is the guide's.
-    return dpmpp2m(denoise, q_sample(guide, noise, nodes[0]), nodes, cond.with_guide(guide))
+    guide, x = _noised(image, seeds, nodes[0], cond.real.device)
+    return dpmpp2m(denoise, x, nodes, cond.with_guide(guide))
 
 
 def partial_steps(
@@ -69,16 +63,18 @@ def partial_steps(
     sigma: float,
 ) -> Iterator[Step]:
     """Noise the scan to `sigma` and denoise it with the prior alone (methods.md A29)."""
-    device = cond.real.device
-    scan = (
-        torch.from_numpy(np.ascontiguousarray(image, np.float32))
-        .to(device)[None, None]
-        .expand(len(seeds), -1, -1, -1, -1)
-    )
     nodes = path.karras(steps, start=path.at_ratio(sigma))
-    return dpmpp2m(
-        denoise, q_sample(scan, gaussian((1, *image.shape), seeds).to(device), nodes[0]), nodes, cond
-    )
+    _, x = _noised(image, seeds, nodes[0], cond.real.device)
+    return dpmpp2m(denoise, x, nodes, cond)
+
+
+def _noised(
+    image: np.ndarray, seeds: Sequence[int], node: Node, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image [80, 96, 80] once per seed, and the same at the noise of `node`: each [N, 1, 80, 96, 80]."""
+    scan = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(device)
+    scan = scan[None, None].expand(len(seeds), -1, -1, -1, -1)
+    return scan, q_sample(scan, gaussian((1, *image.shape), seeds).to(device), node)
 
 
 def heal(

@@ -18,7 +18,6 @@ from .imaging.atlas import atlas
 from .imaging.frame import Frame
 from .imaging.grid import GRID_SHAPE, GRID_SPACING, resample, sample, upright
 from .imaging.volume import Volume
-from .models.card import Card
 from .models.loading import Model, load_model, prepared
 from .nets.anatomy import located, normalise
 from .nets.tissue import tissue_model
@@ -76,13 +75,11 @@ class Segmenter:
 
     net: torch.nn.Module
     device: str = "cpu"
-    card: Card | None = None
 
     @classmethod
     def load(cls, device: str = "cpu", precision: str = "fp32", model: Model | None = None) -> Segmenter:
         """The shipped network, or that of `model`."""
-        model = model or load_model(ANATOMY_MODEL)
-        return cls(prepared(model.net, device, precision), device, model.card)
+        return cls(prepared((model or load_model(ANATOMY_MODEL)).net, device, precision), device)
 
     def frame(self, volume: Volume) -> Frame:
         """The frame of a head or a brain. A stripped brain's mask is what is not 0; a head is looked at

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..imaging.frame import Frame
     from ..imaging.volume import Volume
+    from ..models.card import Card
     from ..plan import Plan
     from ..result import Artifact, Result
     from ..segment import Segmentation
@@ -124,20 +125,17 @@ def run(
     agreeing = (np.sign(frame.image - samples) == np.sign(signed)).mean(0)
     rows = measure(numbered, count, signed, agreeing, structures, frame, native, scan.voxel_ml)
     healed, changed = composite(data, frame, samples.mean(0), numbered > 0)
-    volumes = {
-        "healed": scan.with_data(healed),
-        "heatmap": scan.with_data(frame.to_native(z)),
-        "spread": scan.with_data(frame.to_native(warm.spread)),
-        "findings_labels": scan.with_data(native),
-        "anatomy": scan.with_data(anatomy.labels_on(scan.shape, scan.affine)),
+    on_scan = {
+        "healed": healed,
+        "heatmap": frame.to_native(z),
+        "spread": frame.to_native(warm.spread),
+        "findings_labels": native,
+        "anatomy": anatomy.labels_on(scan.shape, scan.affine),
     }
+    volumes = {role: scan.with_data(array) for role, array in on_scan.items()}
     provenance = {
-        "model": {"name": model.card.name, "sha256": model.card.sha256},
-        "anatomy_model": {
-            "name": anatomist.card.name,
-            "sha256": anatomist.card.sha256,
-            "confidence": round(anatomy.confidence, 3),
-        },
+        "model": _identity(model.card),
+        "anatomy_model": _identity(anatomist.card) | {"confidence": round(anatomy.confidence, 3)},
         "solver": "dpmpp2m",
         "steps": parameters.steps,
         "seeds": seeds,
@@ -148,7 +146,7 @@ def run(
         "figures": verdict.figures,
         "to_model_grid": frame.rigid.tolist(),
     }
-    cautions = [card.caution for card in (model.card, segmenter.card) if card and card.caution]
+    cautions = [card.caution for card in (model.card, anatomist.card) if card.caution]
     return _result(volumes, rows, verdict, threshold, provenance, cautions)
 
 
@@ -176,6 +174,10 @@ def composite(
     blended = data.copy()
     blended[changed] = (1 - weight) * data[changed] + ours
     return blended, changed
+
+
+def _identity(card: Card) -> dict[str, Any]:
+    return {"name": card.name, "sha256": card.sha256}
 
 
 def _following(
