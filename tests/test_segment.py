@@ -93,6 +93,7 @@ def shifted(x_mm: float) -> np.ndarray:
     return matrix
 
 
+@pytest.mark.slow
 def test_the_image_and_its_mirror_image_have_mirrored_anatomy(scattered):
     """Left and right are treated alike, whatever the weights."""
     random = np.random.default_rng(0).uniform(0, 1, GRID_SHAPE).astype(np.float32) * (IMAGE > 0)
