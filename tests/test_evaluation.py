@@ -167,7 +167,7 @@ def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
     assert page.count("Not measured yet") == 3
     assert "| Seconds per sample of 20 steps | ≤ 6 | 7.2 | **no** |" in page
     assert "3.2" in page and "0.87" in page and "1 minutes" in page
-    assert json.loads((tmp_path / "prior.json").read_text())["machine"]["threads"] == 1
+    assert json.loads((tmp_path / "prior.json").read_text(encoding="utf-8"))["machine"]["threads"] == 1
 
 
 def test_a_quick_run_is_kept_apart_and_says_so(tmp_path, monkeypatch):

@@ -219,7 +219,7 @@ def test_python_gives_the_command_lines_voxels_bit_for_bit(saved, result, world)
 
 def test_the_record_is_complete(saved, result):
     scan, folder = saved
-    known = json.loads((folder / "result.json").read_text())["provenance"]
+    known = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]
     assert known["task"] == "heal" and known["seed"] == 7 and known["seeds"] == [7, 8]
     assert known["parameters"] == {
         "seed": 7, "samples": 2, "steps": 3, "method": "guided", "age": 40.0, "sex": "female",
@@ -252,10 +252,13 @@ def test_made_up_voxels_say_so_everywhere(saved):
         header = nib.load(path).header
         assert (b"SYNTHETIC" in bytes(header["descrip"])) == synthetic, role
         (comment,) = header.extensions
-        for text in (comment.get_content(), (saved[1] / path.name.replace(".nii.gz", ".json")).read_text()):
+        for text in (
+            comment.get_content(),
+            (saved[1] / path.name.replace(".nii.gz", ".json")).read_text(encoding="utf-8"),
+        ):
             assert json.loads(text)["Synthetic"] is synthetic
     assert (saved[1] / "picture.png").read_bytes()[:4] == b"\x89PNG"
-    rows = (saved[1] / "findings.csv").read_text().splitlines()
+    rows = (saved[1] / "findings.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 2 and "left,cerebral white matter" in rows[1]
 
 

@@ -79,7 +79,7 @@ def small(original, tmp_path, monkeypatch) -> Path:
 def edit(folder: Path, **changes: Any) -> None:
     """Change entries of a card, whatever they mean."""
     path = folder / "card.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes))
 
 
 def reweigh(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:

@@ -126,7 +126,7 @@ def test_a_manifest_cannot_name_files_elsewhere(result, tmp_path):
         json.dumps(manifest | {"files": [*manifest["files"], "../outside.txt"]})
     )
     result.save(folder)
-    assert outside.read_text() == "precious"
+    assert outside.read_text(encoding="utf-8") == "precious"
     manifest["artifacts"][0]["path"] = "../outside.txt"
     (folder / "result.json").write_text(json.dumps(manifest))
     with pytest.raises(BrainDiffusionError, match="not whole"):

@@ -71,7 +71,9 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def test_the_loss_falls_and_the_log_tells(tmp_path, steps, capsys):
     file = train(tiny(), Draw(), loss_of, plan(tmp_path / "run", steps(250)))
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    log = [
+        json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["step"] for row in log] == [50, 100, 150, 200, 250]
     assert log[-1]["loss"] < 0.1 * log[0]["loss"]
     assert all(a["progress"] < b["progress"] <= 1 for a, b in itertools.pairwise(log))
@@ -119,7 +121,10 @@ def test_a_resumed_run_counts_on_and_keeps_learning(tmp_path, steps):
     state = checkpoint(tmp_path / "b")
     assert state["ema_steps"] == 180
     assert {int(moments["step"]) for moments in state["optimiser"]["state"].values()} == {180}
-    first, last = (json.loads((tmp_path / n / "log.jsonl").read_text().splitlines()[0])["loss"] for n in "ab")
+    first, last = (
+        json.loads((tmp_path / n / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])["loss"]
+        for n in "ab"
+    )
     assert last < 0.5 * first
 
 
@@ -302,7 +307,7 @@ def test_two_processes_train_one_network_and_end_together(tmp_path):
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    digests = {(tmp_path / f"rank{rank}").read_text() for rank in range(2)}
+    digests = {(tmp_path / f"rank{rank}").read_text(encoding="utf-8") for rank in range(2)}
     assert len(digests) == 1, "both processes hold the same weights"
     assert sorted(path.name for path in (tmp_path / "run").glob("*.*t*")) == [
         "checkpoint.pt",
