@@ -48,7 +48,7 @@ class NormalMaps:
         count too.
 
         The local variance of few brains is itself noisy, so it is smoothed over 4 mm and shrunk towards the
-        brain's mean variance as if that had been seen in six further brains.
+        brain's mean variance as if that had been seen in three further brains (mirror images count too).
         """
         both = [array[::side] for array in residuals for side in (1, -1)]
         seen = [array[::side] for array in weights for side in (1, -1)]

@@ -97,11 +97,15 @@ _CARDS = {ANATOMY: _anatomy, PRIOR: _prior}
 def release(name: str, weights: Path, hours: float, machine: str, goes_on: bool) -> Path:
     """Put `weights` into `resources/models/<name>/` with a fresh card; returns the folder.
 
-    goes_on: the weights were trained further from the shipped ones, so the hours add up.
+    goes_on: the weights were trained further from the shipped ones, so the hours add up and a caution stays.
+    Normal maps of other weights are deleted: the prior must be calibrated anew.
     """
     folder = resources() / "models" / name
-    before = read_card(folder).training.get("runs", []) if goes_on and (folder / "card.json").exists() else []
+    earlier = read_card(folder) if goes_on and (folder / "card.json").exists() else None
+    before = earlier.training.get("runs", []) if earlier else []
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("normal-*.safetensors"):
+        stale.unlink()
     shutil.copyfile(weights, folder / WEIGHTS)
     content = _CARDS[name]()
     net = build(content["architecture"])
@@ -113,6 +117,8 @@ def release(name: str, weights: Path, hours: float, machine: str, goes_on: bool)
         parameters=sum(p.numel() for p in net.parameters()),
         sha256=sha256(folder / WEIGHTS),
         fingerprint=fingerprint(net),
+        # Better weights have to earn the end of a caution by their measurements.
+        caution=earlier.caution if earlier else "",
         **content,
     )
     write_card(card, folder)
