@@ -18,12 +18,11 @@ from safetensors.numpy import load_file, save
 from scipy.ndimage import gaussian_filter, label
 
 from .imaging.frame import Frame
-from .imaging.grid import GRID_SHAPE, sample
+from .imaging.grid import GRID_SHAPE, VOXEL_ML, sample
 
 RESIDUAL_SIGMA = 0.75
 """Blur of the residual in voxels of 2 mm: single-voxel noise is no finding."""
 SMALLEST_ML = 0.1
-VOXEL_ML = 0.008
 
 
 @dataclass(frozen=True)

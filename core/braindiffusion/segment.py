@@ -16,10 +16,10 @@ from .anatomy import MIRROR, volumes_ml
 from .errors import Refused
 from .imaging.atlas import atlas
 from .imaging.frame import Frame
-from .imaging.grid import GRID_SHAPE, GRID_SPACING, resample, sample, upright
+from .imaging.grid import GRID_SHAPE, GRID_SPACING, VOXEL_ML, resample, sample, upright
 from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
-from .nets.anatomy import located, normalise
+from .nets.anatomy import located, mirror, normalise
 from .nets.tissue import tissue_model
 
 ANATOMY_MODEL = "brain-anatomy-2mm"
@@ -56,7 +56,7 @@ class Segmentation:
         """Intracranial, brain and ventricular volume in millilitre; the grid is rigid, so they are native
         ones.
         """
-        return volumes_ml(self.labels, GRID_SPACING**3 / 1000)
+        return volumes_ml(self.labels, VOXEL_ML)
 
     def labels_on(self, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
         """The labels on another grid (nearest neighbour), uint8."""
@@ -125,8 +125,7 @@ class Segmenter:
         alike.
         """
         to_template = torch.from_numpy(np.linalg.inv(frame.template_index)).float()
-        flip = torch.eye(4)
-        flip[0, 0], flip[0, 3] = -1.0, GRID_SHAPE[0] - 1.0
+        flip = mirror(GRID_SHAPE)
         straight = self._probabilities(image, to_template)
         mirrored = self._probabilities(image.flip(0), flip @ to_template @ flip)[MIRROR][:, ::-1]
         mean = (straight + mirrored) / 2

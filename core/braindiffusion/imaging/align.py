@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from .grid import GRID_AFFINE, GRID_CENTRE, resample, spacing_of
+from .grid import GRID_AFFINE, GRID_CENTRE, resample, spacing_of, upright
 from .template import template
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -32,9 +32,9 @@ def _to_itk(data: np.ndarray, affine: np.ndarray) -> sitk.Image:
 
 def _coarse(data: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> sitk.Image:
     small = resample(data, affine, _COARSE, _SHAPE, centre)
-    upright = np.diag([_COARSE] * 3 + [1.0])
-    upright[:3, 3] = centre - _COARSE * (np.array(_SHAPE) - 1) / 2
-    return _to_itk(small / max(float(np.percentile(small[small > 0], 99)), 1e-6), upright)
+    return _to_itk(
+        small / max(float(np.percentile(small[small > 0], 99)), 1e-6), upright(_COARSE, _SHAPE, centre)
+    )
 
 
 def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float) -> sitk.Transform:

@@ -8,6 +8,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 GRID_SHAPE = (80, 96, 80)
 GRID_SPACING = 2.0
 """Voxel edge of the model grid in millimetre."""
+VOXEL_ML = GRID_SPACING**3 / 1000
+"""Volume of a voxel of the model grid in millilitre."""
 GRID_AFFINE = np.array([[2.0, 0, 0, -79.0], [0, 2.0, 0, -113.0], [0, 0, 2.0, -74.0], [0, 0, 0, 1.0]])
 """Model voxel index -> template RAS millimetre; the field of view is 160 x 192 x 160 mm around the template
 brain.

@@ -127,6 +127,13 @@ def located(atlas: Tensor, to_template: Tensor, shape: tuple[int, int, int]) -> 
     return probability.clamp(min=_LEAST).log(), _transformed(millimetre, shape).movedim(-1, 0) / 100
 
 
+def mirror(shape: tuple[int, int, int]) -> Tensor:
+    """(4, 4) voxel of a grid of `shape` -> voxel of its left-right mirror image."""
+    matrix = torch.eye(4)
+    matrix[0, 0], matrix[0, 3] = -1.0, shape[0] - 1.0
+    return matrix
+
+
 def _transformed(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     """matrix @ index for every index of a grid of `shape`: [*shape, 3]."""
     axes = [torch.arange(n, dtype=torch.float32) for n in shape]

@@ -86,7 +86,8 @@ def run(
 
     from ..findings import measure
     from ..healing import heal
-    from ..heatmap import VOXEL_ML, NormalMaps, heat, regions
+    from ..heatmap import NormalMaps, heat, regions
+    from ..imaging.grid import VOXEL_ML
     from ..models.loading import load_model
     from ..nets.anatomy import normalise
     from ..plausibility import faces_cut, judge

@@ -40,12 +40,12 @@ def identity_grid(shape: tuple[int, ...]) -> Tensor:
     return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij"))
 
 
-def warp(image: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """Sample `image` [C, X, Y, Z] at `points` [3, ...3D] in voxel indices; outside is 0."""
+def warp(image: Tensor, points: Tensor, mode: str = "bilinear", outside: str = "zeros") -> Tensor:
+    """Sample `image` [C, X, Y, Z] at `points` [3, ...3D], voxel indices; outside is "zeros" or "border"."""
     sides = torch.tensor(image.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
     unit = (2 * points / (sides - 1) - 1).flip(0).movedim(0, -1)
     return functional.grid_sample(
-        image[None], unit[None], mode=mode, padding_mode="zeros", align_corners=True
+        image[None], unit[None], mode=mode, padding_mode=outside, align_corners=True
     )[0]
 
 
@@ -62,15 +62,8 @@ def diffeomorphism(
     flow = velocity / 2**5
     grid = identity_grid(coarse)
     for _ in range(5):
-        flow = flow + _extended(flow, grid + flow)
+        flow = flow + warp(flow, grid + flow, outside="border")
     return 4 * functional.interpolate(flow[None], size=shape, mode="trilinear", align_corners=False)[0]
-
-
-def _extended(field: Tensor, points: Tensor) -> Tensor:
-    """Like `warp`, with the border's value outside."""
-    sides = torch.tensor(field.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
-    unit = (2 * points / (sides - 1) - 1).flip(0).movedim(0, -1)
-    return functional.grid_sample(field[None], unit[None], padding_mode="border", align_corners=True)[0]
 
 
 def gaussian_blur(image: Tensor, sigma: float | tuple[float, float, float]) -> Tensor:

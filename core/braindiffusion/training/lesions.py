@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from ..imaging.grid import VOXEL_ML
 from .fields import chance, gaussian_blur, log_uniform, smooth_field, uniform
-
-VOXEL_ML = 0.008
 
 
 def blob(generator: Generator, inside: Tensor, volume_ml: float) -> Tensor:

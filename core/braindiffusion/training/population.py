@@ -21,7 +21,7 @@ from torch.nn import functional
 from ..anatomy import MIRROR, from_freesurfer
 from ..imaging.grid import GRID_SHAPE, GRID_SPACING
 from ..imaging.intensity import GREY, WHITE
-from ..nets.anatomy import normalise
+from ..nets.anatomy import mirror, normalise
 from .fields import (
     chance,
     diffeomorphism,
@@ -244,12 +244,5 @@ def anatomy_pair(
     where = place(generator, subject, pose, shape) if aligned else None
     if chance(generator, 0.5):
         image, target = image.flip(0), torch.from_numpy(MIRROR)[target.long()].flip(0)
-        where = _flip(GRID_SHAPE) @ where @ _flip(shape) if where is not None else None
+        where = mirror(GRID_SHAPE) @ where @ mirror(shape) if where is not None else None
     return image[None], target.to(torch.uint8), where
-
-
-def _flip(shape: tuple[int, int, int]) -> Tensor:
-    """(4, 4) voxel -> voxel of the left-right mirror image."""
-    matrix = torch.eye(4)
-    matrix[0, 0], matrix[0, 3] = -1.0, shape[0] - 1.0
-    return matrix

@@ -20,14 +20,14 @@ from ..anatomy import from_freesurfer, volumes_ml
 from ..diffusion.cond import Cond
 from ..diffusion.covariate import Covariate
 from ..diffusion.path import Node
-from ..imaging.grid import GRID_SHAPE
+from ..imaging.grid import GRID_SHAPE, VOXEL_ML
 from ..imaging.template import template
 from ..nets.prior import PriorDenoiser, PriorNet
 from ..paths import data_root
 from .brains import Brain, brains, draw_brain
 from .fields import chance, log_uniform
 from .label_maps import subjects
-from .lesions import VOXEL_ML, blob, implant
+from .lesions import blob, implant
 from .population import Subject, degrade, draw_labels, paint_labels, strip, t1_contrast
 from .shapes import training_shapes
 from .trainer import Batch, Plan, train
