@@ -31,6 +31,7 @@ class Cond:
     real        [B] 1 for a real image, 0 for a synthetic one, UNKNOWN where that is not known
     guide       [B, 1, X, Y, Z] image to follow, or None; what counts is where `has_guide` is 1
     hole        [B, 1, X, Y, Z] 1 where the guide has to be invented, or None
+    context     [B, C, X, Y, Z] maps that the network takes beside the images, or None for those of no guide
     has_guide   [B] 1 or 0
     outside     [B, K] bool: the covariate extrapolates the training range
     names       the K covariates' names
@@ -41,6 +42,7 @@ class Cond:
     real: Tensor
     guide: Tensor | None = None
     hole: Tensor | None = None
+    context: Tensor | None = None
     has_guide: Tensor | None = None
     outside: Tensor | None = None
     names: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ class Cond:
             raise BrainDiffusionError(
                 f"{len(self.names)} names were given for {self.covariates.shape[1]} covariates."
             )
-        for name in ("real", "has_guide", "guide", "hole"):
+        for name in ("real", "has_guide", "guide", "hole", "context"):
             value = getattr(self, name)
             if value is not None and value.shape[0] != batch:
                 raise BrainDiffusionError(
@@ -103,14 +105,19 @@ class Cond:
         names = tuple(c.name for c in covariates)
         return cls(scaled, known.bool(), flags, outside=outside.bool(), names=names)
 
-    def with_guide(self, guide: Tensor, hole: Tensor | None = None) -> Cond:
-        """The same conditions with a guide [B, 1, X, Y, Z]; its voxels where `hole` is 1 are set to 0."""
+    def with_guide(
+        self, guide: Tensor, hole: Tensor | None = None, context: Tensor | None = None
+    ) -> Cond:
+        """The same conditions with a guide [B, 1, X, Y, Z] and what goes with it; its voxels where `hole` is 1
+        are set to 0.
+        """
         shown = guide if hole is None else guide * (1 - hole.to(guide.dtype))
-        return replace(self, guide=shown, hole=hole, has_guide=torch.ones_like(self.real))
+        told = {"guide": shown, "hole": hole, "context": context}
+        return replace(self, **told, has_guide=torch.ones_like(self.real))
 
     def without_guide(self) -> Cond:
-        """The same conditions without the guide image and its hole."""
-        return replace(self, guide=None, hole=None, has_guide=torch.zeros_like(self.real))
+        """The same conditions without the guide image, its hole and its context."""
+        return replace(self, guide=None, hole=None, context=None, has_guide=torch.zeros_like(self.real))
 
     def null(self, *names: str) -> Cond:
         """The named covariates made unknown; without names all of them, the guide and the hole too.
@@ -128,13 +135,13 @@ class Cond:
 
     @classmethod
     def cat(cls, conds: Sequence[Cond]) -> Cond:
-        """Several batches as one; samples without a guide or hole get zeros where others have one."""
+        """Several batches as one; samples without a guide, hole or context get zeros where others have one."""
         if len({c.names for c in conds}) != 1:
             raise BrainDiffusionError("Only conditions of the same covariates can be joined in one batch.")
         joined: dict[str, Any] = {"names": conds[0].names}
         for name in ("covariates", "known", "real", "has_guide", "outside"):
             joined[name] = torch.cat([getattr(c, name) for c in conds])
-        for name in ("guide", "hole"):
+        for name in ("guide", "hole", "context"):
             model = next((getattr(c, name) for c in conds if getattr(c, name) is not None), None)
             if model is not None:
                 joined[name] = torch.cat([_or_zeros(getattr(c, name), model, c.batch) for c in conds])

@@ -184,6 +184,7 @@ def fingerprint(net: nn.Module) -> list[float]:
             0.1 * ones,
             volumes[1],
             torch.zeros_like(volumes[0]),
+            0.5 * volumes[1].expand(-1, net.context, -1, -1, -1),
             ones,
             0.3 * known,
             known,

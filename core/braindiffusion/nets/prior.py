@@ -3,8 +3,9 @@ F.
 
 A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
 skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
-so that no block edge shows. Every brain lies in the frame of the template, so the template is an input too:
-it says what is where.
+so that no block edge shows. What the training brains look like at each place is an input too: without a guide
+their mean, with one their mean brought to it, its z-score against them and its mirror image, so that healing
+starts where a population z-score ends.
 """
 
 from __future__ import annotations
@@ -19,19 +20,35 @@ from torch.nn import functional
 from ..diffusion.cond import Cond
 from ..diffusion.denoise import Edm
 from ..diffusion.path import Node
-from ..imaging.template import template
+from ..imaging.expected import population
+from ..imaging.grid import GRID_SHAPE
 from .haar import fold, unfold
 
 _GAIN = 4.0
 """Factor on the output, so that the narrow last layer need not learn large weights."""
 _DETAIL_FLOOR = 0.03
 """Where the noise is weaker than this (white matter is 1), detail is given in units of it."""
+CONTEXT = 3
+"""Maps that go with a guide: what the population shows there, the guide's z-score, its mirror image."""
+_Z_UNIT, _Z_MOST = 4.0, 8.0
 
 
 def _zero(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
+
+
+def context_of(guide: Tensor, hole: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """The context [B, 3, X, Y, Z] of a guide whose `hole` is 1 where it has to be invented, all [B, 1, X, Y,
+    Z].
+
+    mean and deviation: what the population shows there (`imaging.expected`); mean is 0 where it shows no
+    brain. The mirror image is that of the grid, whose middle is the brain's.
+    """
+    known = (guide > 0) & (hole < 0.5) & (mean > 0)
+    z = ((guide - mean) / deviation).clamp(-_Z_MOST, _Z_MOST) / _Z_UNIT
+    return torch.cat([mean, z * known, guide.flip(2)], 1)
 
 
 class ConditionEmbedding(nn.Module):
@@ -74,10 +91,10 @@ class Level(nn.Module):
 
 class PriorNet(nn.Module):
     """See the module's text. `widths` and `blocks` run from half resolution downwards; `fine` is the
-    full-resolution width.
+    full-resolution width; `context` how many maps go with a guide.
     """
 
-    template: Tensor
+    typical: Tensor
 
     def __init__(
         self,
@@ -85,21 +102,25 @@ class PriorNet(nn.Module):
         widths: tuple[int, ...] = (16, 64, 128, 192),
         blocks: tuple[int, ...] = (2, 2, 2, 2),
         fine: int = 8,
+        context: int = CONTEXT,
     ) -> None:
         super().__init__()
-        embedding, self.covariates = 256, covariates
+        embedding, self.covariates, self.context = 256, covariates, context
         self.embedding = ConditionEmbedding(covariates, embedding)
-        self.stem = nn.Conv3d(8 * 5, widths[0], 3, padding=1)
+        images = 4 + context
+        self.stem = nn.Conv3d(8 * images, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths, blocks))
         pairs = list(zip(widths, widths[1:]))
         self.down = nn.ModuleList(nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths[:-1], blocks[:-1]))
         self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv3d(widths[0], 8 * fine, 1))
-        self.fine_in = nn.Conv3d(5, fine, 3, padding=1)
+        self.fine_in = nn.Conv3d(images, fine, 3, padding=1)
         self.fine_mid = nn.Conv3d(fine, fine, 3, padding=1)
         self.fine_out = _zero(nn.Conv3d(fine, 1, 3, padding=1))
-        self.register_buffer("template", torch.from_numpy(template().t1.copy())[None, None], persistent=False)
+        typical = torch.zeros(1, context, *GRID_SHAPE)
+        typical[:, :1] = torch.from_numpy(population().typical.copy())
+        self.register_buffer("typical", typical, persistent=False)
 
     def forward(
         self,
@@ -107,19 +128,21 @@ class PriorNet(nn.Module):
         c_noise: Tensor,
         guide: Tensor,
         hole: Tensor,
+        context: Tensor | None,
         has_guide: Tensor,
         covariates: Tensor,
         known: Tensor,
         real: Tensor,
-        template: Tensor | None = None,
     ) -> Tensor:
-        """x [B, 2, X, Y, Z] with sides divisible by 16; guide, hole [B, 1, X, Y, Z]; c_noise, has_guide, real
-        [B]; covariates, known [B, K].
+        """x [B, 2, X, Y, Z] with sides divisible by 16; guide, hole [B, 1, X, Y, Z]; context [B, C, X, Y, Z];
+        c_noise, has_guide, real [B]; covariates, known [B, K].
 
         x: the noisy image scaled to unit variance (EDM's c_in), and its finest detail in units of the noise.
-        guide and hole are zero where absent. real: 1 real, 0 synthetic, 0.5 not said.
+        guide and hole are zero where absent. A context that is None, or zero for a sample, is that of no
+        guide. real: 1 real, 0 synthetic, 0.5 not said.
         """
-        full = torch.cat([x, guide, hole, self._template_for(x, template)], 1)
+        full = torch.cat([x, guide, hole, self._context(x, context)], 1)
+        full = full.contiguous(memory_format=torch.channels_last_3d)
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
         h = self.stem(fold(full))
         skips = []
@@ -135,16 +158,16 @@ class PriorNet(nn.Module):
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
-    def _template_for(self, x: Tensor, template: Tensor | None) -> Tensor:
-        """The template [B, 1, X, Y, Z] on the grid of x: as given, or the whole, stretched to a grid of other
-        size.
-        """
-        if template is not None:
-            return template.to(x)
-        whole = self.template.to(x)
-        if whole.shape[2:] != x.shape[2:]:
-            whole = nn.functional.interpolate(whole, size=x.shape[2:], mode="trilinear")
-        return whole.expand(x.shape[0], -1, -1, -1, -1)
+    def _context(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """`context`, or that of no guide where it is not given; a grid of other size stretches the latter."""
+        typical = self.typical.to(x)
+        if typical.shape[2:] != x.shape[2:]:
+            typical = nn.functional.interpolate(typical, size=x.shape[2:], mode="trilinear")
+        typical = typical.expand(x.shape[0], -1, -1, -1, -1)
+        if context is None:
+            return typical
+        given = context.flatten(1).any(1).view(-1, 1, 1, 1, 1)
+        return torch.where(given, context.to(x), typical)
 
 
 @dataclass(frozen=True)
@@ -166,9 +189,7 @@ class PriorDenoiser:
         raw, centre, edm = self.raw(x, node, cond)
         return centre + edm.to_x0(raw.to(x.dtype), x - node.alpha * centre, node)
 
-    def raw(
-        self, x: Tensor, node: Node, cond: Cond, template: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Edm]:
+    def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor, Edm]:
         """The network's output, the centre of the preconditioning, and the preconditioning itself."""
         guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
         flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
@@ -180,9 +201,6 @@ class PriorDenoiser:
         level = level.reshape(-1).expand(x.shape[0])
         scale = 1 / (node.sigma**2 + (node.alpha * self.sigma_data) ** 2) ** 0.5
         detail = (x - functional.avg_pool3d(x, 3, 1, 1)) / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
-        noisy, shown, missing = (
-            v.contiguous(memory_format=torch.channels_last_3d)
-            for v in (torch.cat([scale * x, detail], 1), centre, hole)
-        )
+        noisy = torch.cat([scale * x, detail], 1).contiguous(memory_format=torch.channels_last_3d)
         told = (flag, cond.covariates, cond.known, cond.real)
-        return self.net(noisy, level, shown, missing, *told, template), centre, edm
+        return self.net(noisy, level, centre, hole, cond.context, *told), centre, edm

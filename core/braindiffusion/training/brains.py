@@ -5,17 +5,20 @@ of pose.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ..imaging.align import affine_to_template
 from ..imaging.frame import Frame
-from ..imaging.grid import GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
+from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
+from ..nets.anatomy import mirror
 from .fields import chance, diffeomorphism, identity_grid, log_uniform, random_linear, uniform, warp
 
 _QUANTUM = 1 / 127
@@ -25,13 +28,14 @@ _QUANTUM = 1 / 127
 @dataclass(frozen=True)
 class Brain:
     """One scan. fine: uint8 [160, 192, 160] at 1 mm on the model grid's field of view, already blurred for 2
-    mm.
+    mm. to_template: (4, 4) model voxel -> template grid voxel, an affine.
     """
 
     name: str
     age: float
     sex: float
     fine: Tensor
+    to_template: Tensor
 
     @cached_property
     def image(self) -> Tensor:
@@ -60,7 +64,16 @@ def _brain(root: Path, row: dict[str, str], cache: Path) -> Brain:
     file = cache / f"{name}.npy"
     if not file.exists():
         np.save(file, _fine(root / "t1_brains" / f"{name}_T1w_brain.nii.gz"))
-    return Brain(name, float(row["age"]), 1.0 if row["sex"] == "m" else 0.0, torch.from_numpy(np.load(file)))
+    fine = torch.from_numpy(np.load(file))
+    brain = Brain(name, float(row["age"]), 1.0 if row["sex"] == "m" else 0.0, fine, torch.eye(4))
+    return replace(brain, to_template=_place(brain, cache / f"{name}-place.npy"))
+
+
+def _place(brain: Brain, file: Path) -> Tensor:
+    if not file.exists():
+        matrix = affine_to_template(brain.image.numpy())
+        np.save(file, np.linalg.inv(GRID_AFFINE) @ matrix @ GRID_AFFINE)
+    return torch.from_numpy(np.load(file)).float()
 
 
 def _fine(path: Path) -> np.ndarray:
@@ -78,21 +91,33 @@ def _fine(path: Path) -> np.ndarray:
     return np.rint(model / _QUANTUM).clip(0, 255).astype(np.uint8)
 
 
-def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> tuple[Tensor, float]:
-    """A slightly moved, stretched and bent copy [80, 96, 80], mirrored half the time, and its volume's
-    factor.
+class Drawn(NamedTuple):
+    """image: [80, 96, 80]. growth: factor of its volumes. to_template: (4, 4) its voxel -> template grid
+    voxel.
+    """
+
+    image: Tensor
+    growth: float
+    to_template: Tensor
+
+
+def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> Drawn:
+    """A slightly moved, stretched and bent copy, mirrored half the time.
 
     `gentle` leaves out the deformation in most draws: what generation should look like.
     """
-    points, factor = identity_grid(GRID_SHAPE), 1.0
+    points, growth, moved = identity_grid(GRID_SHAPE), 1.0, torch.eye(4)
     if not gentle or chance(generator, 0.6):
         linear = random_linear(generator, 3.0, 0.05, 0.02)
-        middle = ((torch.tensor(GRID_SHAPE) - 1) / 2).view(3, 1, 1, 1)
-        shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)]).view(3, 1, 1, 1)
+        middle = (torch.tensor(GRID_SHAPE) - 1) / 2
+        shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)])
         bend = diffeomorphism(
             generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40)
         )
-        points = torch.einsum("ij,jxyz->ixyz", linear, points - middle) + middle + shift + bend
-        factor = 1 / float(torch.linalg.det(linear))
-    image = brain.sample(points)
-    return (image.flip(0) if chance(generator, 0.5) else image), factor
+        moved[:3, :3], moved[:3, 3] = linear, middle + shift - linear @ middle
+        points = torch.einsum("ij,jxyz->ixyz", linear, points) + moved[:3, 3].view(3, 1, 1, 1) + bend
+        growth = 1 / float(torch.linalg.det(linear))
+    image, to_template = brain.sample(points), brain.to_template @ moved
+    if chance(generator, 0.5):
+        image, to_template = image.flip(0), mirror(GRID_SHAPE) @ to_template @ mirror(GRID_SHAPE)
+    return Drawn(image, growth, to_template)

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ..imaging.template import template
 from ..nets.prior import PriorNet
 from ..paths import data_root
 from .brains import Brain, brains, draw_brain
@@ -45,7 +46,7 @@ class Draw:
 
     def __call__(self, generator: Generator) -> Batch:
         brain = self.brains[int(torch.randint(len(self.brains), (), generator=generator))]
-        image = _worn(generator, draw_brain(generator, brain)[0])
+        image = _worn(generator, draw_brain(generator, brain).image)
         return {"x0": image[None], "noise": coarse_noise(generator, image > FOREGROUND)[None]}
 
 
@@ -59,8 +60,8 @@ def _worn(generator: Generator, image: Tensor) -> Tensor:
 
 
 def build() -> PriorNet:
-    """The network of `t1-brain-2mm` without covariates."""
-    return PriorNet(covariates=0)
+    """The network of `t1-brain-2mm` without covariates and without a guide's context, but for the template."""
+    return PriorNet(covariates=0, context=1)
 
 
 def denoise(net: nn.Module, x: Tensor) -> Tensor:
@@ -69,7 +70,8 @@ def denoise(net: nn.Module, x: Tensor) -> Tensor:
     empty = torch.zeros_like(x)
     # The second channel tells the prior of white noise; here there is none.
     image = torch.cat([x, empty], 1).contiguous(memory_format=torch.channels_last_3d)
-    return x + net(image, flag, empty, empty, flag, none, none, flag).to(x.dtype)
+    place = torch.from_numpy(template().t1.copy()).to(x).expand(x.shape)
+    return x + net(image, flag, empty, empty, place, flag, none, none, flag).to(x.dtype)
 
 
 def loss_of(net: nn.Module, batch: Batch) -> Tensor:

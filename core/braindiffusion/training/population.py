@@ -225,7 +225,7 @@ def anatomy_pair(
         fine = strip(generator, fine, subject.codes, keep_csf)
         if not keep_csf:
             target = torch.where(torch.from_numpy(subject.codes == 24)[truth.long()], 0, target)
-    t1_like = chance(generator, 0.9)
+    t1_like = chance(generator, 0.8)
     classes, _, _ = t1_priors(root)
     contrast = (
         t1_contrast(generator, subject.codes, root)

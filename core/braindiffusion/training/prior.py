@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -20,15 +21,16 @@ from ..anatomy import from_freesurfer, volumes_ml
 from ..diffusion.cond import Cond
 from ..diffusion.covariate import Covariate
 from ..diffusion.path import Node
-from ..imaging.grid import GRID_SHAPE, VOXEL_ML
-from ..imaging.template import template
-from ..nets.prior import PriorDenoiser, PriorNet
+from ..imaging.expected import LEAST_DEVIATION, population
+from ..imaging.grid import GRID_SHAPE, GRID_SPACING, VOXEL_ML
+from ..nets.anatomy import mirror
+from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet, context_of
 from ..paths import data_root
 from .brains import Brain, brains, draw_brain
-from .fields import chance, log_uniform
+from .fields import chance, identity_grid, log_uniform, random_linear, uniform, warp
 from .label_maps import subjects
 from .lesions import blob, implant
-from .population import Subject, degrade, draw_labels, paint_labels, strip, t1_contrast
+from .population import Subject, degrade, draw_pose, paint_labels, posed_labels, strip, t1_contrast
 from .shapes import training_shapes
 from .trainer import Batch, Plan, train
 from .volumes import real_volumes
@@ -40,13 +42,13 @@ COVARIATES = (
     Covariate("ventricles", "Ventricular volume", "ml", 8, 60, (-1, 1)),
     Covariate("brain", "Brain volume", "ml", 850, 1400, (-1, 1)),
 )
-STEPS = {"generate": 0.25, "whole": 0.20, "crops": 0.55}
+STEPS = {"generate": 0.40, "whole": 0.10, "crops": 0.50}
 """Shares of the training steps: two whole brains without a guide, two with one, or eight crops with one."""
 GUIDES = {"heal": 0.68, "keep": 0.14, "inpaint": 0.18}
 CROP = (48, 64, 48)
-"""Crops cost a quarter of a brain and are chosen around lesions; the template channel says where they lie
-(B4.2).
-"""
+"""Crops cost a quarter of a brain and are chosen around lesions; the context says where they lie (B4.2)."""
+MISPLACED = {"degrees": 1.5, "scale": 0.015, "shear": 0.01, "shift": 1.5}
+"""How far registration may be off: degrees, shares, mm."""
 SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
 
 
@@ -59,7 +61,9 @@ class Draw:
         self.subjects = subjects(root, "train")
         self.shapes = training_shapes(root)
         self.volumes = volumes
-        self.template = torch.from_numpy(template().t1.copy())
+        self.aligned = torch.from_numpy(np.stack(population().aligned))
+        self.typical = torch.zeros(CONTEXT, *GRID_SHAPE)
+        self.typical[0] = torch.from_numpy(population().typical.copy())
 
     def __call__(self, generator: Generator) -> Batch:
         step = _pick(generator, STEPS)
@@ -75,11 +79,11 @@ class Draw:
     def _example(self, generator: Generator, mode: str) -> Batch:
         if chance(generator, 0.7):
             brain = self.brains[int(torch.randint(len(self.brains), (), generator=generator))]
-            image, values = self._real(generator, brain, mode == "generate")
+            image, values, where = self._real(generator, brain, mode == "generate")
             real = 1.0
         else:
             subject = self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))]
-            image, values = self._synthetic(generator, subject)
+            image, values, where = self._synthetic(generator, subject)
             real = 0.0
         if mode != "generate":
             image = _worn(generator, image)
@@ -89,22 +93,27 @@ class Draw:
             "x0": image[None],
             "guide": guide[None],
             "hole": hole[None],
-            "template": self.template[None],
+            "context": self._context(generator, guide, hole, where, mode),
             "has_guide": torch.tensor(float(mode != "generate")),
             "covariates": covariates,
             "known": known,
             "real": torch.tensor(0.5 if chance(generator, 0.1) else real),
         }
 
-    def _real(self, generator: Generator, brain: Brain, gentle: bool) -> tuple[Tensor, list[float | None]]:
-        image, factor = draw_brain(generator, brain, gentle)
+    def _real(
+        self, generator: Generator, brain: Brain, gentle: bool
+    ) -> tuple[Tensor, list[float | None], Tensor]:
+        drawn = draw_brain(generator, brain, gentle)
         known = self.volumes.get(brain.name)
-        sizes = [known["ventricles"] * factor, known["brain"] * factor] if known else [None, None]
-        return image, [brain.age, brain.sex, *sizes]
+        sizes = [known["ventricles"] * drawn.growth, known["brain"] * drawn.growth] if known else [None, None]
+        return drawn.image, [brain.age, brain.sex, *sizes], drawn.to_template
 
-    def _synthetic(self, generator: Generator, subject: Subject) -> tuple[Tensor, list[float | None]]:
-        pose = {"degrees": 3.0, "scale": 0.08, "shear": 0.03, "shift": 2.0, "bend": 2.0}
-        fine, truth = draw_labels(generator, subject, GRID_SHAPE, pose)
+    def _synthetic(
+        self, generator: Generator, subject: Subject
+    ) -> tuple[Tensor, list[float | None], Tensor]:
+        limits = {"degrees": 3.0, "scale": 0.08, "shear": 0.03, "shift": 2.0, "bend": 2.0}
+        pose = draw_pose(generator, GRID_SHAPE, limits)
+        fine, truth = posed_labels(subject, GRID_SHAPE, pose)
         fine = strip(generator, fine, subject.codes, keep_csf=True)
         image = paint_labels(generator, fine, *t1_contrast(generator, subject.codes, self.root))
         image = degrade(generator, image, 0.05, 0.5, 0.02, 0.0)
@@ -112,9 +121,24 @@ class Draw:
             functional.avg_pool3d((subject_brain(subject)[fine.long()]).float()[None, None], 2)[0, 0] > 0.5
         )
         sizes = volumes_ml(from_freesurfer(subject.codes)[truth.long().numpy()], VOXEL_ML)
-        image = image.clamp(0, 2) * inside
-        mirrored = chance(generator, 0.5)
-        return (image.flip(0) if mirrored else image), [None, None, sizes["ventricles"], sizes["brain"]]
+        image, where = image.clamp(0, 2) * inside, subject.to_template @ pose.matrix(GRID_SHAPE)
+        if chance(generator, 0.5):
+            image, where = image.flip(0), mirror(GRID_SHAPE) @ where @ mirror(GRID_SHAPE)
+        return image, [None, None, sizes["ventricles"], sizes["brain"]], where
+
+    def _context(
+        self, generator: Generator, guide: Tensor, hole: Tensor, where: Tensor, mode: str
+    ) -> Tensor:
+        """What goes with the guide [3, X, Y, Z]; `where` (4, 4) says where the brain truly lies in the
+        template.
+        """
+        if mode == "generate" or chance(generator, 0.05):
+            return self.typical
+        matrix = where @ _slip(generator)
+        points = torch.einsum("ij,jxyz->ixyz", matrix[:3, :3], identity_grid(GRID_SHAPE))
+        mean, deviation = warp(self.aligned, points + matrix[:3, 3].view(3, 1, 1, 1))[:, None, None]
+        deviation = deviation.clamp(min=LEAST_DEVIATION)
+        return context_of(guide[None, None], hole[None, None], mean, deviation)[0]
 
     def _guide(self, generator: Generator, image: Tensor, mode: str) -> tuple[Tensor, Tensor]:
         empty = torch.zeros_like(image)
@@ -128,7 +152,16 @@ class Draw:
         return image * (1 - hole), hole
 
 
-_IMAGES = ("x0", "guide", "hole", "template")
+def _slip(generator: Generator) -> Tensor:
+    """(4, 4) model voxel -> model voxel: what a registration is off by."""
+    matrix, middle = torch.eye(4), (torch.tensor(GRID_SHAPE) - 1) / 2
+    linear = random_linear(generator, MISPLACED["degrees"], MISPLACED["scale"], MISPLACED["shear"])
+    shift = [uniform(generator, -1, 1) * MISPLACED["shift"] / GRID_SPACING for _ in range(3)]
+    matrix[:3, :3], matrix[:3, 3] = linear, middle + torch.tensor(shift) - linear @ middle
+    return matrix
+
+
+_IMAGES = ("x0", "guide", "hole", "context")
 KEYS = (*_IMAGES, "has_guide", "covariates", "known", "real", "sigma", "noise")
 
 
@@ -151,7 +184,8 @@ def _crop(generator: Generator, example: Batch) -> Batch:
 def _noised(generator: Generator, example: Batch) -> Batch:
     """The example with a noise level and noise of its own."""
     noise = torch.randn(example["x0"].shape, generator=generator)
-    return example | {"sigma": torch.tensor(noise_level(generator)), "noise": noise}
+    level = guided_level if example["has_guide"] > 0.5 else noise_level
+    return example | {"sigma": torch.tensor(level(generator)), "noise": noise}
 
 
 def subject_brain(subject: Subject) -> Tensor:
@@ -201,6 +235,14 @@ def noise_level(generator: Generator) -> float:
     return log_uniform(generator, 0.05, SIGMA_MAX)
 
 
+def guided_level(generator: Generator) -> float:
+    """sigma with a guide: two thirds where the guide decides and the noisy image says little, one third
+    below.
+    """
+    low, high = (0.6, 8.0) if chance(generator, 0.65) else (0.02, 0.6)
+    return log_uniform(generator, low, high)
+
+
 def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     """EDM's loss in voxel units: mean of (x0_hat - x0)^2 / c_out^2; c_out differs only where a guide is
     followed.
@@ -209,11 +251,12 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     """
     batch = {key: value.flatten(0, 1) for key, value in batch.items()}
     guide, hole, has_guide = batch["guide"], batch["hole"], batch["has_guide"]
-    cond = Cond(batch["covariates"], batch["known"], batch["real"], guide, hole, has_guide)
+    told = (batch["covariates"], batch["known"], batch["real"])
+    cond = Cond(*told, guide=guide, hole=hole, context=batch["context"], has_guide=has_guide)
     sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
     node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
     x = batch["x0"] + sigma * batch["noise"]
-    raw, centre, edm = PriorDenoiser(net).raw(x, node, cond, batch["template"])
+    raw, centre, edm = PriorDenoiser(net).raw(x, node, cond)
     return functional.mse_loss(raw.float(), edm.from_x0(batch["x0"] - centre, x - centre, node))
 
 
