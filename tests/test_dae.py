@@ -46,7 +46,9 @@ def test_an_untrained_network_returns_its_input():
 
 def test_two_steps_of_training_write_weights_that_load(tmp_path, monkeypatch):
     fine = (torch.rand(160, 192, 160, generator=_generator()) * 127).to(torch.uint8)
-    monkeypatch.setattr(dae, "brains", lambda root, split, cache: [Brain("made-up", 30.0, 0.0, fine)])
+    monkeypatch.setattr(
+        dae, "brains", lambda root, split, cache: [Brain("made-up", 30.0, 0.0, fine, torch.eye(4))]
+    )
     small = slice(16, 48)
 
     class Small(dae.Draw):

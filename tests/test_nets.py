@@ -17,7 +17,7 @@ from braindiffusion.diffusion.path import Node
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.nets.anatomy import AnatomyNet, located
 from braindiffusion.nets.haar import fold, unfold
-from braindiffusion.nets.prior import PriorDenoiser, PriorNet
+from braindiffusion.nets.prior import PriorDenoiser, PriorNet, context_of
 from braindiffusion.nets.tissue import CLASSES
 
 SIDE = 32
@@ -140,12 +140,12 @@ def test_unknown_values_do_not_leak(stirred):
     empty, level, doubled = torch.zeros_like(x), torch.tensor([-0.2]), torch.cat([x, x], 1)
     known = torch.tensor([[True, False, False, True]])
     outputs = [
-        stirred(doubled, level, empty, empty, 0 * flags, torch.tensor([values]), known, flags)
+        stirred(doubled, level, empty, empty, None, 0 * flags, torch.tensor([values]), known, flags)
         for values in ([0.3, 0.9, -5.0, 0.1], [0.3, 0.0, 0.0, 0.1])
     ]
     assert torch.equal(*outputs)
     values = torch.tensor([[0.3, 0.0, 0.0, 0.1]])
-    zero = stirred(doubled, level, empty, empty, 0 * flags, values, ~known, flags)
+    zero = stirred(doubled, level, empty, empty, None, 0 * flags, values, ~known, flags)
     assert not torch.equal(zero, outputs[0]), "a known zero is not the same as unknown"
 
 
@@ -249,3 +249,41 @@ def test_the_atlas_is_put_where_the_image_lies():
 )
 def test_weights_in_half_precision_stay_within_their_budget(net, megabytes):
     assert sum(value.numel() for value in net().state_dict().values()) * 2 <= megabytes * 1e6
+
+
+def test_context_says_how_far_the_guide_is_from_the_population_and_shows_its_mirror_image():
+    guide, hole = torch.zeros(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8)
+    mean, deviation = torch.full_like(guide, 0.7), torch.full_like(guide, 0.1)
+    guide[..., 1:7] = 0.7
+    guide[0, 0, 2, 3, 4] = 0.5
+    hole[0, 0, 5, 5, 5] = 1
+    mean[0, 0, 6, 6, 5] = 0
+    shown, z, mirrored = context_of(guide * (1 - hole), hole, mean, deviation)[0]
+    assert torch.equal(shown, mean[0, 0])
+    assert z[2, 3, 4] == pytest.approx(-2.0 / 4.0)
+    assert z[5, 5, 5] == 0, "what is missing is not strange"
+    assert z[6, 6, 5] == 0 and z[4, 4, 0] == 0, (
+        "where no brain is known, and in the background, there is no z"
+    )
+    assert mirrored[5, 3, 4] == 0.5 and mirrored[2, 3, 4] == pytest.approx(0.7)
+
+
+def test_far_outliers_are_limited():
+    guide, flat = torch.full((1, 1, 2, 2, 2), 2.0), torch.ones(1, 1, 2, 2, 2)
+    z = context_of(guide, 0 * flat, 0.5 * flat, 0.05 * flat)[0, 1]
+    assert float(z.max()) == 2.0
+
+
+def test_a_context_counts_and_its_absence_is_that_of_no_guide(stirred):
+    x, cond = images(2), told(2, images(2, 1))
+    context = torch.rand((2, 3, SIDE, SIDE, SIDE), generator=seeded(5))
+    node = Node(1.0, 0.5, 0.5)
+    with torch.no_grad():
+        denoise = PriorDenoiser(stirred)
+        without = denoise(x, node, cond)
+        with_it = denoise(x, node, replace(cond, context=context))
+        first_only = torch.cat([context[:1], torch.zeros_like(context[:1])])
+        mixed = denoise(x, node, replace(cond, context=first_only))
+    assert not torch.allclose(with_it[0], without[0], atol=1e-4)
+    assert torch.allclose(mixed[0], with_it[0], atol=1e-5)
+    assert torch.allclose(mixed[1], without[1], atol=1e-5)

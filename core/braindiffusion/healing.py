@@ -17,7 +17,9 @@ from .diffusion.cond import Cond
 from .diffusion.noise import gaussian
 from .diffusion.path import Node, NoisePath
 from .diffusion.solve import Step, dpmpp2m, q_sample
+from .imaging.expected import Expected
 from .models.loading import Model
+from .nets.prior import context_of
 
 GUIDED_START = 5.0
 """sigma at which guided sampling begins: the guide already says all that noise of this strength leaves
@@ -40,17 +42,31 @@ def conditions(model: Model, values: Mapping[str, Any], n: int) -> Cond:
 
 
 def guided_steps(
-    denoise: Denoise, path: NoisePath, cond: Cond, image: np.ndarray, seeds: Sequence[int], steps: int
+    denoise: Denoise,
+    path: NoisePath,
+    cond: Cond,
+    image: np.ndarray,
+    seeds: Sequence[int],
+    steps: int,
+    around: Expected | None = None,
 ) -> Iterator[Step]:
     """Sample healthy counterparts given the scan (methods.md B3.9): DPM-Solver++(2M) on a Karras grid from
     sigma 5.
 
-    image: [80, 96, 80]. One sample per seed; `Step.x` is [N, 1, 80, 96, 80].
+    image: [80, 96, 80]. around: what the population shows there, if it is known. One sample per seed;
+    `Step.x` is [N, 1, 80, 96, 80].
     """
     nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
     # Noise drowns the image here, but its mean is known: it is the guide's.
     guide, x = _noised(image, seeds, nodes[0], cond.real.device)
-    return dpmpp2m(denoise, x, nodes, cond.with_guide(guide))
+    return dpmpp2m(denoise, x, nodes, cond.with_guide(guide, context=_context(guide, around)))
+
+
+def _context(guide: torch.Tensor, around: Expected | None) -> torch.Tensor | None:
+    if around is None:
+        return None
+    mean, deviation = (torch.from_numpy(array).to(guide).expand_as(guide) for array in around)
+    return context_of(guide, torch.zeros_like(guide), mean, deviation)
 
 
 def partial_steps(
@@ -86,6 +102,7 @@ def heal(
     *,
     method: str = "guided",
     levels: Sequence[float] = PARTIAL_LEVELS,
+    around: Expected | None = None,
     device: str = "cpu",
     precision: str = "fp32",
     batch: int = 0,
@@ -93,8 +110,9 @@ def heal(
     """Yields the share done (0 to 1) and returns healed samples [N, 80, 96, 80], 0 outside the brain (image =
     0).
 
-    With "guided" one sample per seed; with "partial" one per level and seed. Samples are computed `batch` at
-    a time (0: all); their noise belongs to their seed, so the batch changes nothing but rounding.
+    With "guided" one sample per seed; with "partial" one per level and seed. `around`:
+    `Frame.expected` of the brain, for "guided". Samples are computed `batch` at a time (0: all); their noise
+    belongs to their seed, so the batch changes nothing but rounding.
     """
     denoise = model.denoiser(device, precision)
     runs = [(sigma, list(seeds)) for sigma in (levels if method == "partial" else (None,))]
@@ -104,7 +122,7 @@ def heal(
     for number, (sigma, some) in enumerate(parts):
         cond = conditions(model, values or {}, len(some)).to(device)
         if sigma is None:
-            solver = guided_steps(denoise, model.path, cond, image, some, steps)
+            solver = guided_steps(denoise, model.path, cond, image, some, steps, around)
         else:
             solver = partial_steps(denoise, model.path, cond, image, some, steps, sigma)
         for step in solver:

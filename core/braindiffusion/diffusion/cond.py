@@ -105,12 +105,8 @@ class Cond:
         names = tuple(c.name for c in covariates)
         return cls(scaled, known.bool(), flags, outside=outside.bool(), names=names)
 
-    def with_guide(
-        self, guide: Tensor, hole: Tensor | None = None, context: Tensor | None = None
-    ) -> Cond:
-        """The same conditions with a guide [B, 1, X, Y, Z] and what goes with it; its voxels where `hole` is 1
-        are set to 0.
-        """
+    def with_guide(self, guide: Tensor, hole: Tensor | None = None, context: Tensor | None = None) -> Cond:
+        """The same conditions with a guide [B, 1, X, Y, Z]; its voxels where `hole` is 1 are set to 0."""
         shown = guide if hole is None else guide * (1 - hole.to(guide.dtype))
         told = {"guide": shown, "hole": hole, "context": context}
         return replace(self, **told, has_guide=torch.ones_like(self.real))
@@ -135,7 +131,7 @@ class Cond:
 
     @classmethod
     def cat(cls, conds: Sequence[Cond]) -> Cond:
-        """Several batches as one; samples without a guide, hole or context get zeros where others have one."""
+        """Several batches as one; a guide, hole or context that only some have is zeros for others."""
         if len({c.names for c in conds}) != 1:
             raise BrainDiffusionError("Only conditions of the same covariates can be joined in one batch.")
         joined: dict[str, Any] = {"names": conds[0].names}

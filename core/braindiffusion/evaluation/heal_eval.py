@@ -52,7 +52,8 @@ class Healer:
         # Noise of its own for every scan: normal maps must not know the noise of the scan that they judge.
         first = crc32(case.name.encode()) // 2
         if self.method == "guided":
-            samples = healing.guided(self.model, case.image, range(first, first + SAMPLES), STEPS, **how)
+            seeds = range(first, first + SAMPLES)
+            samples = healing.guided(self.model, case.image, seeds, STEPS, around=case.frame.expected, **how)
         else:
             samples = healing.partial(self.model, case.image, [first], **how)
         return {"inside": samples[:, inside].astype(np.float16)}

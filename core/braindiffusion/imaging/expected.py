@@ -1,6 +1,6 @@
 """What the training brains look like: mean and deviation at each place, as shipped in `resources/template/`.
 
-A network that is told them starts where a population z-score ends (methods.md B3; A10 of its baselines).
+A network that is told them starts where a population z-score ends (methods.md B3.9).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEAST_DEVIATION = 0.05
 
 
 class Expected(NamedTuple):
-    """mean and deviation [80, 96, 80] float32, model intensity (white matter 1); mean is 0 outside the brain."""
+    """mean and deviation [80, 96, 80] float32, white matter 1; mean is 0 outside the brain."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -47,6 +47,6 @@ def population() -> Population:
 
 
 def expected(to_template: np.ndarray) -> Expected:
-    """The aligned maps on a model grid; `to_template` (4, 4) takes its voxel index to that of the template grid."""
+    """The aligned maps on a model grid ; `to_template` (4, 4) takes its voxel index to the template's."""
     mean, deviation = (sample(array, to_template, GRID_SHAPE) for array in population().aligned)
     return Expected(mean, np.maximum(deviation, LEAST_DEVIATION))

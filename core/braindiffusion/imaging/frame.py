@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import Refused
 from .align import affine_to_template, rigid_to_template
+from .expected import Expected, expected
 from .grid import GRID_AFFINE, GRID_CENTRE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
 from .intensity import TissueScale, log_bias_field, tissue_means
 from .template import template
@@ -109,6 +110,11 @@ class Frame:
     def template_index(self) -> np.ndarray:
         """(4, 4) template grid voxel index -> model voxel index, through the affine: for population maps."""
         return np.linalg.inv(GRID_AFFINE) @ np.linalg.inv(self.to_template) @ GRID_AFFINE
+
+    @property
+    def expected(self) -> Expected:
+        """What the training brains show at each voxel of the model grid."""
+        return expected(np.linalg.inv(self.template_index))
 
 
 def _index_of(affine: np.ndarray, rigid: np.ndarray) -> np.ndarray:

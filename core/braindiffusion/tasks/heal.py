@@ -109,7 +109,8 @@ def run(
     seeds = [parameters.seed + n for n in range(parameters.samples)]
     healing = heal(
         model, frame.image, seeds, parameters.steps, told,
-        method=parameters.method, device=plan.device, precision=plan.precision, batch=plan.batch,
+        method=parameters.method, around=frame.expected,
+        device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
     samples = yield from _following(healing, 0.2, 0.75, "Healing")
     yield Progress(0.77, "Comparing with normal brains")

@@ -60,8 +60,14 @@ def _worn(generator: Generator, image: Tensor) -> Tensor:
 
 
 def build() -> PriorNet:
-    """The network of `t1-brain-2mm` without covariates and without a guide's context, but for the template."""
+    """The network of `t1-brain-2mm` without covariates; the template stands for a guide's context."""
     return PriorNet(covariates=0, context=1)
+
+
+def _template_on(x: Tensor) -> Tensor:
+    """The template on the grid of x [B, 1, X, Y, Z]; one of other size than the model grid stretches it."""
+    whole = torch.from_numpy(template().t1.copy()).to(x)[None, None]
+    return functional.interpolate(whole, size=x.shape[2:], mode="trilinear").expand(x.shape)
 
 
 def denoise(net: nn.Module, x: Tensor) -> Tensor:
@@ -70,8 +76,7 @@ def denoise(net: nn.Module, x: Tensor) -> Tensor:
     empty = torch.zeros_like(x)
     # The second channel tells the prior of white noise; here there is none.
     image = torch.cat([x, empty], 1).contiguous(memory_format=torch.channels_last_3d)
-    place = torch.from_numpy(template().t1.copy()).to(x).expand(x.shape)
-    return x + net(image, flag, empty, empty, place, flag, none, none, flag).to(x.dtype)
+    return x + net(image, flag, empty, empty, _template_on(x), flag, none, none, flag).to(x.dtype)
 
 
 def loss_of(net: nn.Module, batch: Batch) -> Tensor:

@@ -108,9 +108,7 @@ class Draw:
         sizes = [known["ventricles"] * drawn.growth, known["brain"] * drawn.growth] if known else [None, None]
         return drawn.image, [brain.age, brain.sex, *sizes], drawn.to_template
 
-    def _synthetic(
-        self, generator: Generator, subject: Subject
-    ) -> tuple[Tensor, list[float | None], Tensor]:
+    def _synthetic(self, generator: Generator, subject: Subject) -> tuple[Tensor, list[float | None], Tensor]:
         limits = {"degrees": 3.0, "scale": 0.08, "shear": 0.03, "shift": 2.0, "bend": 2.0}
         pose = draw_pose(generator, GRID_SHAPE, limits)
         fine, truth = posed_labels(subject, GRID_SHAPE, pose)
@@ -126,9 +124,7 @@ class Draw:
             image, where = image.flip(0), mirror(GRID_SHAPE) @ where @ mirror(GRID_SHAPE)
         return image, [None, None, sizes["ventricles"], sizes["brain"]], where
 
-    def _context(
-        self, generator: Generator, guide: Tensor, hole: Tensor, where: Tensor, mode: str
-    ) -> Tensor:
+    def _context(self, generator: Generator, guide: Tensor, hole: Tensor, where: Tensor, mode: str) -> Tensor:
         """What goes with the guide [3, X, Y, Z]; `where` (4, 4) says where the brain truly lies in the
         template.
         """

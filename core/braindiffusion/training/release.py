@@ -18,6 +18,7 @@ from typing import Any
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..models.card import WEIGHTS, Card, read_card, write_card
 from ..models.loading import build, fingerprint, load_file, load_model, sha256
+from ..nets.prior import CONTEXT
 from ..paths import data_root, resources
 from .anatomy import NAME as ANATOMY
 from .prior import COVARIATES, SIGMA_MAX, SIGMA_MIN
@@ -74,6 +75,7 @@ def _prior() -> dict[str, Any]:
                 "widths": [16, 64, 128, 192],
                 "blocks": [2, 2, 2, 2],
                 "fine": 8,
+                "context": CONTEXT,
             },
         },
         "parametrisation": {"kind": "edm around the guide", "sigma_data": 0.35, "sigma_change": 0.03},
