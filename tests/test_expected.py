@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from braindiffusion.imaging.expected import LEAST_DEVIATION, expected, population
 from braindiffusion.imaging.grid import GRID_SHAPE
@@ -18,7 +19,8 @@ def test_the_population_is_a_brain_in_template_space():
     mean, deviation = population().aligned
     brain = template().t1 > 0.3
     assert mean.shape == deviation.shape == population().typical.shape == GRID_SHAPE
-    assert np.corrcoef(mean[brain], template().t1[brain])[0, 1] > 0.8
+    blurred = gaussian_filter(template().t1, 2)
+    assert np.corrcoef(mean[brain], blurred[brain])[0, 1] > 0.7
     assert np.median(mean[template().white > 0.95]) == pytest.approx(1.0, abs=0.05), "white matter is 1"
     assert deviation.min() >= LEAST_DEVIATION and np.median(deviation[template().white > 0.95]) < 0.15
     assert mean[0].max() == 0
