@@ -51,7 +51,7 @@ def original(tmp_path_factory) -> Path:
         intended_use="Tests.",
         not_for="Anything else.",
         architecture=PRIOR,
-        parametrisation={"kind": "edm around the guide", "sigma_data": 0.4, "sigma_change": 0.2},
+        parametrisation={"kind": "edm, guide trusted or not", "sigma_data": 0.4},
         path={"kind": "edm", "sigma_min": 0.01, "sigma_max": 80.0},
         frame={},
         training={},
@@ -113,8 +113,7 @@ def test_an_intact_model_loads(small):
     assert model.card.name == "small" and model.folder == small
     assert not model.net.training and not any(p.requires_grad for p in model.net.parameters())
     assert model.path.start.sigma == 80.0 and model.covariates == ()
-    denoiser = model.denoiser()
-    assert (denoiser.sigma_data, denoiser.sigma_change) == (0.4, 0.2)
+    assert model.denoiser().sigma_data == 0.4
     assert model.file(EXTRA) == small / EXTRA
 
 

@@ -117,14 +117,26 @@ def test_what_is_dropped_and_how_often():
     assert not known[0] and not known[2] and values[0] == values[2] == 0
 
 
-def test_a_network_that_says_nothing_has_lost_nothing_where_the_guide_is_the_answer(draw, monkeypatch):
-    """EDM around the guide: at high noise the loss of the identity is 0 for normal brains."""
+def test_the_loss_asks_for_what_is_drawn_and_for_trust(draw, monkeypatch):
+    """A network whose output is zero: EDM's loss where a brain is drawn, the prior of trust elsewhere."""
     monkeypatch.setattr(prior, "STEPS", {"crops": 1.0})
-    monkeypatch.setattr(prior, "GUIDES", {"keep": 1.0})
     monkeypatch.setattr(prior, "guided_level", lambda generator: 5.0)
     net = PriorNet(len(prior.COVARIATES), **SMALL)
-    batch = {key: value[None] for key, value in draw(seeded(4)).items()}
-    assert float(prior.loss_of(net, batch).detach()) < 1e-3
-    monkeypatch.setattr(prior, "GUIDES", {"heal": 1.0})
-    batch = {key: value[None] for key, value in draw(seeded(4)).items()}
-    assert float(prior.loss_of(net, batch).detach()) > 0.01
+    losses = {}
+    for mode in ("keep", "inpaint", "heal"):
+        monkeypatch.setattr(prior, "GUIDES", {mode: 1.0})
+        batch = {key: value[None] for key, value in draw(seeded(4)).items()}
+        losses[mode] = float(prior.loss_of(net, batch).detach())
+    # Nothing to draw and nothing wrong: -log(0.99), and Dice that expects one voxel in a hundred.
+    assert losses["keep"] == pytest.approx(prior.TRUST_WEIGHT * 0.01 + 0.5, abs=0.05)
+    # At this noise F is x0 / sigma_data: the mean square of a brain's inside over 0.35 squared.
+    assert 2 < losses["inpaint"] - losses["keep"] < 12
+    assert losses["heal"] > losses["inpaint"], "lesions are drawn and not expected"
+
+
+def test_trust_is_judged_at_the_voxels_of_the_guide_only():
+    logit, truth = torch.full((1000,), -6.0), torch.zeros(1000)
+    truth[:20] = 1
+    blind = float(prior._trust(logit, truth))
+    logit[:20] = 6.0
+    assert float(prior._trust(logit, truth)) < 0.05 < blind

@@ -59,10 +59,11 @@ def guided_steps(
     nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
     # Noise drowns the image here, but its mean is known: it is the guide's.
     guide, x = _noised(image, seeds, nodes[0], cond.real.device)
-    return dpmpp2m(denoise, x, nodes, cond.with_guide(guide, context=_context(guide, around)))
+    return dpmpp2m(denoise, x, nodes, cond.with_guide(guide, context=guide_context(guide, around)))
 
 
-def _context(guide: torch.Tensor, around: Expected | None) -> torch.Tensor | None:
+def guide_context(guide: torch.Tensor, around: Expected | None) -> torch.Tensor | None:
+    """What goes with a whole guide [N, 1, X, Y, Z] (`nets.prior.context_of`); None where it is not known."""
     if around is None:
         return None
     mean, deviation = (torch.from_numpy(array).to(guide).expand_as(guide) for array in around)

@@ -108,8 +108,8 @@ class Cond:
     def with_guide(self, guide: Tensor, hole: Tensor | None = None, context: Tensor | None = None) -> Cond:
         """The same conditions with a guide [B, 1, X, Y, Z]; its voxels where `hole` is 1 are set to 0."""
         shown = guide if hole is None else guide * (1 - hole.to(guide.dtype))
-        told = {"guide": shown, "hole": hole, "context": context}
-        return replace(self, **told, has_guide=torch.ones_like(self.real))
+        flags = torch.ones_like(self.real)
+        return replace(self, guide=shown, hole=hole, context=context, has_guide=flags)
 
     def without_guide(self) -> Cond:
         """The same conditions without the guide image, its hole and its context."""

@@ -16,6 +16,7 @@ from ..diffusion.noise import gaussian
 from ..diffusion.path import Node
 from ..diffusion.solve import dpmpp2m, start
 from ..diffusion.solve import run as walk
+from ..healing import guide_context
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..imaging.volume import Volume
 from ..models.loading import Model, load_model
@@ -97,14 +98,13 @@ def _losses(setting: Setting, model: Model, brains: Sequence[Case]) -> list[dict
     for sigma in SIGMAS:
         setting.say(f"Prior: denoising at sigma {sigma:g}")
         row: dict[str, Any] = {"sigma": sigma}
-        for kind, spread in (("free", denoise.sigma_data), ("guided", denoise.sigma_change)):
+        c_out = sigma * denoise.sigma_data / (sigma**2 + denoise.sigma_data**2) ** 0.5
+        for kind in ("free", "guided"):
             errors, losses = [], []
             for n, case in enumerate(brains):
-                difference = (
-                    _denoised(setting, model, denoise, case.image, sigma, n, kind == "guided") - case.image
-                )
+                difference = _denoised(setting, model, denoise, case, sigma, n, kind == "guided") - case.image
                 errors.append(100 * float(np.sqrt((difference[case.image > 0] ** 2).mean())))
-                losses.append(float((difference**2).mean()) * (sigma**2 + spread**2) / (sigma * spread) ** 2)
+                losses.append(float((difference**2).mean()) / c_out**2)
             row[kind] = {"error": float(np.mean(errors)), "loss": float(np.mean(losses))}
         rows.append(row)
     return rows
@@ -112,14 +112,14 @@ def _losses(setting: Setting, model: Model, brains: Sequence[Case]) -> list[dict
 
 @torch.inference_mode()
 def _denoised(
-    setting: Setting, model: Model, denoise: Any, image: np.ndarray, sigma: float, seed: int, guided: bool
+    setting: Setting, model: Model, denoise: Any, case: Case, sigma: float, seed: int, guided: bool
 ) -> np.ndarray:
     """x0 of the model for one noised brain, nothing known about it but, if `guided`, the brain itself."""
     device = setting.plan.device
-    x0 = torch.from_numpy(image)[None, None].to(device)
+    x0 = torch.from_numpy(case.image)[None, None].to(device)
     cond = Cond.from_values(model.covariates, [{}], real=1.0).to(device)
-    cond = cond.with_guide(x0) if guided else cond
-    x = x0 + sigma * gaussian((1, *image.shape), [seed]).to(device)
+    cond = cond.with_guide(x0, context=guide_context(x0, case.frame.expected)) if guided else cond
+    x = x0 + sigma * gaussian((1, *case.image.shape), [seed]).to(device)
     return denoise(x, Node(1.0, sigma, sigma), cond)[0, 0].float().cpu().numpy()
 
 

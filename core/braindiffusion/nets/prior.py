@@ -1,5 +1,6 @@
 """The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw output
-F.
+F,
+and how little the guide is to be trusted.
 
 A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
 skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
@@ -31,6 +32,10 @@ _DETAIL_FLOOR = 0.03
 CONTEXT = 3
 """Maps that go with a guide: what the population shows there, the guide's z-score, its mirror image."""
 _Z_UNIT, _Z_MOST = 4.0, 8.0
+
+
+_RARE = -4.6
+"""Logit at which training begins that a voxel of a guide is not to be trusted: one in a hundred."""
 
 
 def _zero(module: nn.Module) -> nn.Module:
@@ -103,6 +108,7 @@ class PriorNet(nn.Module):
         blocks: tuple[int, ...] = (2, 2, 2, 2),
         fine: int = 8,
         context: int = CONTEXT,
+        outputs: int = 2,
     ) -> None:
         super().__init__()
         embedding, self.covariates, self.context = 256, covariates, context
@@ -117,7 +123,8 @@ class PriorNet(nn.Module):
         self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv3d(widths[0], 8 * fine, 1))
         self.fine_in = nn.Conv3d(images, fine, 3, padding=1)
         self.fine_mid = nn.Conv3d(fine, fine, 3, padding=1)
-        self.fine_out = _zero(nn.Conv3d(fine, 1, 3, padding=1))
+        self.fine_out = _zero(nn.Conv3d(fine, outputs, 3, padding=1))
+        nn.init.constant_(self.fine_out.bias[1:], _RARE / _GAIN)  # type: ignore[index]
         typical = torch.zeros(1, context, *GRID_SHAPE)
         typical[:, :1] = torch.from_numpy(population().typical.copy())
         self.register_buffer("typical", typical, persistent=False)
@@ -136,6 +143,8 @@ class PriorNet(nn.Module):
     ) -> Tensor:
         """x [B, 2, X, Y, Z] with sides divisible by 16; guide, hole [B, 1, X, Y, Z]; context [B, C, X, Y, Z];
         c_noise, has_guide, real [B]; covariates, known [B, K].
+
+        Returns [B, 2, X, Y, Z]: F, and the logit that the guide is wrong at a voxel.
 
         x: the noisy image scaled to unit variance (EDM's c_in), and its finest detail in units of the noise.
         guide and hole are zero where absent. A context that is None, or zero for a sample, is that of no
@@ -172,35 +181,50 @@ class PriorNet(nn.Module):
 
 @dataclass(frozen=True)
 class PriorDenoiser:
-    """The Denoiser of a PriorNet: EDM's preconditioning around the guide (methods.md A09, B3.9).
+    """The Denoiser of a PriorNet: EDM's preconditioning (methods.md A09), and a guide that is trusted or not
+    (B3.9).
 
-    Where a guide is followed, the data are "guide plus a change" whose standard deviation is `sigma_change`;
-    without one and inside its hole the centre is 0 and the standard deviation `sigma_data`, which is EDM
-    itself. A network that says nothing
-    therefore returns the guide.
+    Where a guide is followed, a healthy voxel is either the guide's own or one that the network has to draw,
+    as it draws inside a hole and without a guide. The posterior mean is then
+    p * drawn + (1 - p) * guide, with p the probability that the guide is wrong there given all that is seen.
+    Normal tissue, where p is near 0, therefore comes back as it is.
     """
 
     net: nn.Module
     sigma_data: float = 0.35
-    sigma_change: float = 0.03
 
     def __call__(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """x0 [B, 1, X, Y, Z] at x of that shape; `node` holds numbers or tensors that broadcast against x."""
-        raw, centre, edm = self.raw(x, node, cond)
-        return centre + edm.to_x0(raw.to(x.dtype), x - node.alpha * centre, node)
+        raw, wrong = self.raw(x, node, cond)
+        drawn = self.edm.to_x0(raw.to(x.dtype), x, node)
+        guide, _, followed = self.shown(x, cond)
+        p = torch.where(followed, torch.sigmoid(wrong.to(x.dtype)), 1.0)
+        return p * drawn + (1 - p) * guide
 
-    def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor, Edm]:
-        """The network's output, the centre of the preconditioning, and the preconditioning itself."""
+    @property
+    def edm(self) -> Edm:
+        """The preconditioning of what is drawn."""
+        return Edm(self.sigma_data)
+
+    def shown(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor, Tensor]:
+        """The guide and its hole, 0 where there is none, and where (bool) it is followed: [B, 1, X, Y, Z]."""
         guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
         flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
         has_guide = flag.to(x).view(-1, 1, 1, 1, 1)
-        centre = guide * has_guide
-        followed = (has_guide > 0.5) & (hole < 0.5)
-        edm = Edm(torch.where(followed, self.sigma_change, self.sigma_data))  # type: ignore[arg-type]
+        return guide * has_guide, hole, (has_guide > 0.5) & (hole < 0.5)
+
+    def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor]:
+        """The network's output F for what is drawn, and the logit that the guide is wrong: each [B, 1, X, Y,
+        Z].
+        """
+        guide, hole, _ = self.shown(x, cond)
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
         scale = 1 / (node.sigma**2 + (node.alpha * self.sigma_data) ** 2) ** 0.5
         detail = (x - functional.avg_pool3d(x, 3, 1, 1)) / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
-        noisy = torch.cat([scale * x, detail], 1).contiguous(memory_format=torch.channels_last_3d)
+        noisy = torch.cat([scale * x, detail], 1)
+        flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
         told = (flag, cond.covariates, cond.known, cond.real)
-        return self.net(noisy, level, centre, hole, cond.context, *told), centre, edm
+        context = None if cond.context is None else cond.context * flag.to(x).view(-1, 1, 1, 1, 1)
+        output = self.net(noisy, level, guide, hole, context, *told)
+        return output[:, :1], output[:, 1:]

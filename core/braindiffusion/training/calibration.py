@@ -31,10 +31,9 @@ def framed(root: Path, split: str) -> dict[str, Frame]:
 def healed(model: Model, frame: Frame, method: str, steps: int, samples: int) -> np.ndarray:
     """Healed samples [N, 80, 96, 80] of one brain, as the task would draw them."""
     seeds = [SEED + n for n in range(samples)]
-    how = {"precision": _precision()}
     if method == "guided":
-        return guided(model, frame.image, seeds, steps, around=frame.expected, **how)
-    return partial(model, frame.image, seeds, steps, **how)
+        return guided(model, frame.image, seeds, steps, around=frame.expected, precision=_precision())
+    return partial(model, frame.image, seeds, steps, precision=_precision())
 
 
 def fit(cases: list[tuple[Frame, np.ndarray]], threshold: float = np.inf) -> NormalMaps:

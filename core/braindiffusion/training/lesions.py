@@ -88,14 +88,14 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
 
 
 def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """`image` [X, Y, Z] with one to six lesions inside the brain (image > 0.05), and the union of their soft
+    """`image` [X, Y, Z] with up to eight lesions inside the brain (image > 0.05), and the union of their soft
     masks.
 
     Where the union is 0 the image comes back bit for bit.
     """
     inside, healthy = image > 0.05, image
     union = torch.zeros_like(image)
-    count = 1 + int(torch.randint(6, (), generator=generator)) if chance(generator, 0.5) else 1
+    count = 1 + int(torch.randint(8, (), generator=generator)) if chance(generator, 0.7) else 1
     for _ in range(count):
         if shapes and chance(generator, 0.4):
             mask = library_shape(generator, shapes, inside)
