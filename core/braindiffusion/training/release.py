@@ -87,7 +87,7 @@ def _prior() -> dict[str, Any]:
             "data": "48 skull-stripped T1w brains of OpenNeuro ds002748 (CC0; adults of 19 to 52, one site, "
             "structurally normal, most of them with depression), and T1-like images drawn from 13 label maps "
             "of SynthSeg (Apache-2.0); lesion shapes of open_ms_data (CC BY) and OpenNeuro ds004889 (CC0)",
-            "method": "EDM (Karras 2022) and a guide that is trusted or not; healing pairs after Lawry Aguila "
+            "method": "EDM (Karras 2022) and a guide that is trusted or not; pairs after Lawry Aguila "
             "et al. 2025",
         },
         "licence": "Apache-2.0",
