@@ -1,4 +1,5 @@
-"""Registration of one masked brain to the template: rigid for the frame, affine for population maps only.
+"""Registration to the template: of one masked brain, rigid for the frame and affine for population maps only,
+and of a whole head, to find its brain.
 
 SimpleITK does the search. Inputs and outputs are RAS millimetre; ITK's LPS stays inside this file. One thread
 and every voxel: the same scan gives the same transform, bit for bit.
@@ -6,9 +7,12 @@ and every voxel: the same scan gives the same transform, bit for bit.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import SimpleITK as sitk
 
+from ..paths import resources
 from .grid import GRID_AFFINE, GRID_CENTRE, resample, spacing_of, upright
 from .template import template
 
@@ -18,6 +22,13 @@ _COARSE = 4.0
 degree.
 """
 _SHAPE = (48, 56, 52)
+HEAD_FILE, HEAD_SHAPE = "head_4mm.npz", (52, 64, 60)
+HEAD_AFFINE = upright(_COARSE, HEAD_SHAPE, GRID_CENTRE + [0, 0, -8])
+"""Grid of the head template: voxel -> template RAS mm."""
+_PITCHES = (0.0, 0.3, -0.3)
+"""Nods of the head, in radians, from which its alignment is sought."""
+_UPPER = 130.0
+"""Millimetre below the top of a head in which it is about as wide as its brain; necks vary."""
 
 
 def _to_itk(data: np.ndarray, affine: np.ndarray) -> sitk.Image:
@@ -38,13 +49,7 @@ def _coarse(data: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> sitk.Im
 
 
 def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float) -> sitk.Transform:
-    method = sitk.ImageRegistrationMethod()
-    # One thread alone is not enough: the metric is summed over work units in an order of chance.
-    method.SetNumberOfThreads(1)
-    method.SetNumberOfWorkUnits(1)
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.NONE)
-    method.SetInterpolator(sitk.sitkLinear)
+    method = _mutual_information()
     method.SetOptimizerAsRegularStepGradientDescent(
         step, 1e-3, 60, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
     )
@@ -54,6 +59,72 @@ def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: 
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(start, inPlace=False)
     return method.Execute(fixed, moving)
+
+
+@lru_cache(maxsize=1)
+def _head() -> np.ndarray:
+    with np.load(resources() / "template" / HEAD_FILE) as file:
+        head = file["t1"].astype(np.float32) / 255
+    head.setflags(write=False)
+    return head
+
+
+def _upper_middle(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """RAS mm of the middle of a head's upper part, of `data` on an upright grid."""
+    lit = data > 0.2 * np.percentile(data[data > 0], 98)
+    heights = np.flatnonzero(lit.sum((0, 1)) * spacing_of(affine)[0] ** 2 > 2000)
+    top = int(heights.max()) if len(heights) else data.shape[2] - 1
+    part = lit.copy()
+    part[:, :, top + 1 :] = part[:, :, : max(0, top - round(_UPPER / spacing_of(affine)[2]))] = False
+    return (affine @ [*np.argwhere(part).mean(0), 1.0])[:3]
+
+
+def head_to_template(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Affine matrix (4, 4), native RAS mm -> template RAS mm, of a whole head `data` [X, Y, Z], skull and all.
+
+    Sought from three nods of the head, each aligned rigidly by mutual information; the best goes on to an affine.
+    """
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in data.shape), indexing="ij")).reshape(3, -1)
+    points = affine[:3, :3] @ corners + affine[:3, 3:]
+    shape = tuple(int(n) for n in np.clip(np.ceil(np.ptp(points, axis=1) / _COARSE) + 1, 16, 96))
+    middle = points.mean(1)
+    small = resample(np.asarray(data), affine, _COARSE, shape, middle).clip(0)  # type: ignore[arg-type]
+    grid = upright(_COARSE, shape, middle)  # type: ignore[arg-type]
+    moving = _to_itk(np.clip(small / max(float(np.percentile(small[small > 0], 99)), 1e-6), 0, 1), grid)
+    fixed = _to_itk(_head(), HEAD_AFFINE)
+    to, start_at = _upper_middle(small, grid), _upper_middle(_head(), HEAD_AFFINE)
+    found = []
+    for pitch in _PITCHES:
+        start = sitk.Euler3DTransform()
+        start.SetCenter((_LPS[:3, :3] @ start_at).tolist())
+        start.SetTranslation((_LPS[:3, :3] @ (to - start_at)).tolist())
+        start.SetRotation(pitch, 0.0, 0.0)
+        found.append(_search(fixed, moving, start, 4.0))
+    best = min(found, key=lambda transform: _dissimilarity(fixed, moving, transform))
+    centre = _LPS[:3, :3] @ start_at
+    rigid = _LPS @ _matrix_ras(best) @ _LPS
+    full = sitk.AffineTransform(3)
+    full.SetCenter(centre.tolist())
+    full.SetMatrix(rigid[:3, :3].ravel().tolist())
+    full.SetTranslation((rigid[:3, :3] @ centre + rigid[:3, 3] - centre).tolist())
+    return np.linalg.inv(_matrix_ras(_search(fixed, moving, full, 2.0)))
+
+
+def _dissimilarity(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
+    method = _mutual_information()
+    method.SetInitialTransform(transform)
+    return float(method.MetricEvaluate(fixed, moving))
+
+
+def _mutual_information() -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    # One thread alone is not enough: the metric is summed over work units in an order of chance.
+    method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetInterpolator(sitk.sitkLinear)
+    return method
 
 
 def _matrix_ras(transform: sitk.Transform) -> np.ndarray:

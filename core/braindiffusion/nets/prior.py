@@ -109,8 +109,10 @@ class PriorNet(nn.Module):
         fine: int = 8,
         context: int = CONTEXT,
         outputs: int = 2,
+        sigma_data: float | None = 0.35,
     ) -> None:
         super().__init__()
+        self.sigma_data = sigma_data
         embedding, self.covariates, self.context = 256, covariates, context
         self.embedding = ConditionEmbedding(covariates, embedding)
         images = 4 + context
@@ -150,8 +152,19 @@ class PriorNet(nn.Module):
         guide and hole are zero where absent. A context that is None, or zero for a sample, is that of no
         guide. real: 1 real, 0 synthetic, 0.5 not said.
         """
-        full = torch.cat([x, guide, hole, self._context(x, context)], 1)
-        full = full.contiguous(memory_format=torch.channels_last_3d)
+        image, detail = x[:, :1], x[:, 1:]
+        if self.sigma_data is not None:
+            # Where noise drowns the image its voxels say nothing: only their averages, further down, do.
+            calm = (1 + (torch.exp(4 * c_noise.float()) / self.sigma_data) ** 2) ** -0.5
+            calm = calm.to(x).view(-1, 1, 1, 1, 1)
+            detail, calmed = calm * detail, calm * image
+        else:
+            calmed = image
+        shown = torch.cat([detail, guide, hole, self._context(x, context)], 1)
+        full, fine = (
+            torch.cat([some, shown], 1).contiguous(memory_format=torch.channels_last_3d)
+            for some in (image, calmed)
+        )
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
         h = self.stem(fold(full))
         skips = []
@@ -163,7 +176,7 @@ class PriorNet(nn.Module):
         for level, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
             h = nn.functional.interpolate(up(h), scale_factor=2.0, mode="nearest") + skip
             h = level(h, emb)
-        h = unfold(self.head(h)) + self.fine_in(full)
+        h = unfold(self.head(h)) + self.fine_in(fine)
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 

@@ -70,7 +70,7 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
     edge = uniform(generator, 0.0, 1.2)
     soft = gaussian_blur(mask[None], edge)[0] if edge > 0.2 else mask
     local = float((image * mask).sum() / mask.sum().clamp(min=1))
-    contrast = log_uniform(generator, 0.06, 0.8) * (-1 if chance(generator, 0.65) else 1)
+    contrast = log_uniform(generator, 0.15, 0.8) * (-1 if chance(generator, 0.65) else 1)
     if chance(generator, 0.55):
         painted = image * (1 + contrast)
     else:
@@ -100,7 +100,7 @@ def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = N
         if shapes and chance(generator, 0.4):
             mask = library_shape(generator, shapes, inside)
         else:
-            mask = blob(generator, inside, log_uniform(generator, 0.05, 40 if count == 1 else 8)) * inside
+            mask = blob(generator, inside, log_uniform(generator, 0.2, 60 if count == 1 else 15)) * inside
         if mask.sum() < 1:
             continue
         image, soft = paint(generator, image, mask)

@@ -42,7 +42,7 @@ COVARIATES = (
     Covariate("ventricles", "Ventricular volume", "ml", 8, 60, (-1, 1)),
     Covariate("brain", "Brain volume", "ml", 850, 1400, (-1, 1)),
 )
-STEPS = {"generate": 0.32, "whole": 0.08, "crops": 0.60}
+STEPS = {"generate": 0.34, "whole": 0.06, "crops": 0.60}
 """Shares of the training steps: two whole brains without a guide, two with one, or eight crops with one."""
 GUIDES = {"heal": 0.70, "keep": 0.14, "inpaint": 0.16}
 CROP = (48, 64, 48)
@@ -50,6 +50,8 @@ CROP = (48, 64, 48)
 MISPLACED = {"degrees": 1.5, "scale": 0.015, "shear": 0.01, "shift": 1.5}
 """How far registration may be off: degrees, shares, mm."""
 SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
+CHANGED = 0.05
+"""Difference to the healthy brain (white matter 1) from which on a voxel of the guide is wrong."""
 
 
 class Draw:
@@ -165,7 +167,7 @@ def _crop(generator: Generator, example: Batch) -> Batch:
     """A part of a guided example of the size CROP: three times in four around a changed voxel, else anywhere
     in the brain.
     """
-    changed = (example["x0"] - example["guide"]).abs()[0] > 0.02
+    changed = (example["x0"] - example["guide"]).abs()[0] > CHANGED
     wanted = changed if bool(changed.any()) and chance(generator, 0.75) else example["x0"][0] > 0.05
     places = torch.nonzero(wanted)
     place = places[int(torch.randint(len(places), (), generator=generator))].tolist()
@@ -199,10 +201,10 @@ def _worn(generator: Generator, image: Tensor) -> Tensor:
     so all of it stays.
     """
     inside = image > 0.02
+    if chance(generator, 0.4):
+        image = image.clamp(min=0) ** log_uniform(generator, 0.85, 1.18)
     if chance(generator, 0.5):
-        image = image.clamp(min=0) ** log_uniform(generator, 0.8, 1.25)
-    if chance(generator, 0.6):
-        image = degrade(generator, image, 0.12, 0.6, 0.05, 0.15)
+        image = degrade(generator, image, 0.1, 0.5, 0.04, 0.1)
     return image.clamp(0, 2) * inside
 
 
@@ -239,8 +241,6 @@ def guided_level(generator: Generator) -> float:
     return log_uniform(generator, low, high)
 
 
-CHANGED = 0.02
-"""Difference to the healthy brain (white matter 1) from which on a voxel of the guide is wrong."""
 TRUST_WEIGHT = 4.0
 """Weight of the cross entropy of trust: lesions are a hundredth of a brain."""
 
