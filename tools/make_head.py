@@ -1,5 +1,5 @@
-"""Make `resources/template/head_4mm.npz`, a head with its skull in template space, from the thirteen training label
-maps (see docs/data.md).
+"""Make `resources/template/head_4mm.npz`, a head with its skull in template space, from the thirteen training
+label maps (see docs/data.md).
 
 python tools/make_head.py
 """

@@ -1,7 +1,7 @@
 """Anatomy of a scan: `brain-anatomy-2mm` on any head or brain, any contrast, in any orientation.
 
-The network first looks at the whole scan and finds the intracranial space; the frame aligns that to the
-template; then the network looks again, now told where it is.
+A stripped brain is aligned with the template; of a whole head, the head is aligned first, and the network
+finds the intracranial space in it. Then the network, told where it looks, finds the structures.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes, label
+from scipy.ndimage import binary_dilation, binary_fill_holes, label
 
 from .anatomy import MIRROR, volumes_ml
 from .errors import Refused
+from .imaging.align import head_to_template
 from .imaging.atlas import atlas
+from .imaging.expected import population
 from .imaging.frame import Frame
-from .imaging.grid import GRID_SHAPE, GRID_SPACING, VOXEL_ML, resample, sample, upright
+from .imaging.grid import GRID_AFFINE, GRID_SHAPE, VOXEL_ML, sample
+from .imaging.template import template
 from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
 from .nets.anatomy import located, mirror, normalise
@@ -29,13 +32,8 @@ litres.
 """
 _LEAST_ML = 100.0
 """A region that is smaller is no brain, nor can it be aligned."""
-_LARGEST = (144, 160, 144)
-_TALLEST = 68
-"""Voxels of 2 mm from the top of a brain to where the neck begins."""
 _NEVER = 0.99
 """Probability of the atlas above which a voxel is outside whatever it looks like."""
-_LOOKS = 2
-"""Times that a head's rough mask is refined by aligning it and looking again."""
 
 
 @dataclass(frozen=True)
@@ -83,36 +81,18 @@ class Segmenter:
 
     def frame(self, volume: Volume) -> Frame:
         """The frame of a head or a brain. A stripped brain's mask is what is not 0; a head is looked at
-        twice.
+        twice, since it takes a frame to find its mask.
 
         Raises Refused where there is no brain.
         """
         data = np.asarray(volume.data, np.float32)
         if is_stripped(volume):
             return Frame.fit(data, volume.affine, stripped_mask(volume))
-        found = self.find(volume)
-        for _ in range(_LOOKS):
-            rough = Frame.fit(data, volume.affine, found, rough=True)
-            found = self.segment(rough, data).mask_on(volume.shape, volume.affine)
-            _require(found, volume)
+        brain, near = find(volume)
+        rough = Frame.fit(data, volume.affine, brain, rough=True)
+        found = one_region(self.segment(rough, data).mask_on(volume.shape, volume.affine) & near)
+        _require(found, volume)
         return Frame.fit(data, volume.affine, found)
-
-    def find(self, volume: Volume) -> np.ndarray:
-        """Intracranial mask [X, Y, Z] from one look at the whole scan. Raises Refused where there is no
-        brain.
-        """
-        corners = np.array(np.meshgrid(*((0, n - 1) for n in volume.shape), indexing="ij")).reshape(3, -1)
-        points = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
-        wanted = [16 * np.ceil(extent / GRID_SPACING / 16) for extent in np.ptp(points, axis=1)]
-        x, y, z = (int(np.clip(n, 80, limit)) for n, limit in zip(wanted, _LARGEST))
-        middle = points.mean(1)
-        whole = resample(np.asarray(volume.data), volume.affine, GRID_SPACING, (x, y, z), middle)
-        outside = self._probabilities(normalise(torch.from_numpy(whole)))[0]
-        to_whole = np.linalg.inv(upright(GRID_SPACING, (x, y, z), middle)) @ volume.affine
-        inside = _without_neck(outside < 0.5)
-        mask = sample(inside.astype(np.float32), to_whole, volume.shape) > 0.5
-        _require(mask, volume)
-        return mask
 
     def segment(self, frame: Frame, data: np.ndarray) -> Segmentation:
         """The structures of the scan `data` [X, Y, Z] that `frame` was fitted to."""
@@ -159,6 +139,21 @@ def segment(volume: Volume, device: str = "cpu", precision: str = "fp32") -> Seg
     return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
 
 
+def find(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Where the brain of a whole head lies by alignment with a head: the brain alone, and all that may be
+    intracranial, bool [X, Y, Z] each. Raises Refused where there is nothing to align.
+    """
+    data = np.asarray(volume.data, np.float32)
+    if not (data > 0).any():
+        raise Refused("No brain was found in this image; check that it is a head or brain scan.")
+    to_grid = np.linalg.inv(GRID_AFFINE) @ head_to_template(data, volume.affine) @ volume.affine
+    brain = binary_fill_holes(template().t1 > 0.2)
+    space = binary_dilation(binary_fill_holes(population().aligned.mean > 0.1))
+    masks = [sample(mask.astype(np.float32), to_grid, volume.shape) > 0.5 for mask in (brain, space)]
+    _require(masks[0], volume)
+    return masks[0], masks[1]
+
+
 def is_stripped(volume: Volume) -> bool:
     """Whether the skull was removed: background exactly 0, and a brain's volume that is not."""
     nonzero = np.asarray(volume.data) > 0
@@ -178,19 +173,6 @@ def one_region(mask: np.ndarray) -> np.ndarray:
         return mask
     largest = np.bincount(numbered.ravel())[1:].argmax() + 1
     return binary_fill_holes(numbered == largest)
-
-
-def _without_neck(mask: np.ndarray) -> np.ndarray:
-    """A rough mask on an upright 2 mm grid without thin bridges to eyes and neck, and without what lies far
-    below its top.
-    """
-    ball = np.linalg.norm(np.indices((7, 7, 7)) - 3, axis=0) <= 3
-    core = one_region(binary_erosion(mask, ball))
-    if not core.any():
-        return one_region(mask)
-    top = int(np.argwhere(core)[:, 2].max())
-    core[:, :, : max(0, top - _TALLEST)] = False
-    return binary_dilation(one_region(core), ball) & mask
 
 
 def _require(mask: np.ndarray, volume: Volume) -> None:

@@ -80,9 +80,9 @@ def _upper_middle(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def head_to_template(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Affine matrix (4, 4), native RAS mm -> template RAS mm, of a whole head `data` [X, Y, Z], skull and all.
+    """Affine matrix (4, 4), native RAS mm -> template RAS mm, of a head `data` [X, Y, Z] with its skull.
 
-    Sought from three nods of the head, each aligned rigidly by mutual information; the best goes on to an affine.
+    Mutual information aligns it rigidly from three nods of the head; the best goes on to an affine.
     """
     corners = np.array(np.meshgrid(*((0, n - 1) for n in data.shape), indexing="ij")).reshape(3, -1)
     points = affine[:3, :3] @ corners + affine[:3, 3:]
