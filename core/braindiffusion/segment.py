@@ -116,20 +116,15 @@ class Segmenter:
         return Segmentation(labels, inside.astype(np.float32), frame.affine @ frame.index, confidence)
 
     @torch.inference_mode()
-    def _probabilities(self, image: torch.Tensor, to_template: torch.Tensor | None = None) -> np.ndarray:
-        """Probabilities [structures, X, Y, Z] of one image [X, Y, Z] in 0..1, with its place where that is
-        known.
-        """
+    def _probabilities(self, image: torch.Tensor, to_template: torch.Tensor) -> np.ndarray:
+        """Probabilities [structures, 80, 96, 80] of one image [80, 96, 80] in 0..1, whose place is known."""
         batch = image[None, None].to(self.device).contiguous(memory_format=torch.channels_last_3d)
-        if to_template is None:
-            logits = self.net(batch)
-        else:
-            prior, coordinates = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
-            place = (prior, coordinates, tissue_model(image, prior))
-            logits = self.net(batch, *(part[None].to(self.device) for part in place))
-            # Skin and neck may look like brain, but not where no brain of the atlas ever reached.
-            never = torch.nn.functional.interpolate(prior[None, :1].exp(), scale_factor=2.0, mode="trilinear")
-            logits[:, :1] += 50.0 * (never > _NEVER).to(logits)
+        prior, coordinates = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
+        place = (prior, coordinates, tissue_model(image, prior))
+        logits = self.net(batch, *(part[None].to(self.device) for part in place))
+        # Skin and neck may look like brain, but not where no brain of the atlas ever reached.
+        never = torch.nn.functional.interpolate(prior[None, :1].exp(), scale_factor=2.0, mode="trilinear")
+        logits[:, :1] += 50.0 * (never > _NEVER).to(logits)
         return logits.float().softmax(1)[0].cpu().numpy()
 
 

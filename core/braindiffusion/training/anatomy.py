@@ -49,16 +49,14 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
 
 
 class Draw:
-    """`draw(generator)` of the trainer: one image and its truth from a random subject, two thirds with their
-    place.
-    """
+    """`draw(generator)` of the trainer: one image and its truth of a random subject, often with its place."""
 
     def __init__(self, root: Path, split: str = "train") -> None:
         self.root, self.subjects = root, with_atlases(subjects(root, split))
 
     def __call__(self, generator: Generator) -> Batch:
         subject = self.subjects[int(torch.randint(len(self.subjects), (), generator=generator))]
-        aligned = chance(generator, 0.5)
+        aligned = chance(generator, 0.9)
         image, target, where = anatomy_pair(generator, subject, GRID_SHAPE, self.root, aligned)
         first = torch.randint(GRID_SHAPE[0] // 2 - _SLABS + 1, (), generator=generator)
         prior = flat_prior(len(STRUCTURES), [n // 2 for n in GRID_SHAPE])[0]
