@@ -60,8 +60,8 @@ def _search(
         step, 1e-3, 60, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel(shrink)
-    method.SetSmoothingSigmasPerLevel([_COARSE * (factor - 1) for factor in shrink])
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([4.0, 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(start, inPlace=False)
     return method.Execute(fixed, moving)
@@ -105,7 +105,7 @@ def head_to_template(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
         start.SetCenter((_LPS[:3, :3] @ start_at).tolist())
         start.SetTranslation((_LPS[:3, :3] @ (to - start_at)).tolist())
         start.SetRotation(pitch, 0.0, 0.0)
-        found.append(_search(fixed, moving, start, 4.0, shrink=(2,)))
+        found.append(_search(fixed, moving, start, 4.0))
     best = min(found, key=lambda transform: _dissimilarity(fixed, moving, transform))
     centre = _LPS[:3, :3] @ start_at
     rigid = _LPS @ _matrix_ras(best) @ _LPS
