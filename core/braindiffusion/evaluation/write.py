@@ -59,10 +59,9 @@ def _anatomy_goals(content: Content) -> Goals:
         ("Intracranial mask, stripped brains, Dice", 0.95, content["stripped"]["mean"]),
         ("Intracranial mask, heads, Dice", 0.93, content["heads"]["mask"]["mean"]),
         ("Ventricular volume against DLMUSE, r", 0.95, content["heads"]["ventricles_r"]),
-        (
-            "Structures, val label maps like T1, mean Dice",
-            0.80,
-            content["label_maps"]["like T1, head"]["mean"],
+        *(
+            (f"Structures, val label maps {kind}, mean Dice", 0.80, content["label_maps"][kind]["mean"])
+            for kind in ("like T1, head", "like T1, stripped")
         ),
     )
     return [(what, f"≥ {goal:.2f}", f"{value:.3f}", value >= goal) for what, goal, value in measured]
