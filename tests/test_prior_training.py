@@ -128,10 +128,10 @@ def test_the_loss_asks_for_what_is_drawn_and_for_trust(draw, monkeypatch):
         batch = {key: value[None] for key, value in draw(seeded(4)).items()}
         losses[mode] = float(prior.loss_of(net, batch).detach())
     # Nothing to draw and nothing wrong: -log(0.99), and Dice that expects one voxel in a hundred.
-    assert losses["keep"] == pytest.approx(prior.TRUST_WEIGHT * 0.01 + 0.5, abs=0.05)
+    assert losses["keep"] == pytest.approx(prior.TRUST_WEIGHT * (4 * 0.01 + 0.5), rel=0.05)
     # At this noise F is x0 / sigma_data: the mean square of a brain's inside over 0.35 squared.
     assert 2 < losses["inpaint"] - losses["keep"] < 12
-    assert losses["heal"] > losses["inpaint"], "lesions are drawn and not expected"
+    assert losses["heal"] > losses["keep"] + 2, "lesions are drawn, and nothing expected them"
 
 
 def test_trust_is_judged_at_the_voxels_of_the_guide_only():
@@ -139,4 +139,4 @@ def test_trust_is_judged_at_the_voxels_of_the_guide_only():
     truth[:20] = 1
     blind = float(prior._trust(logit, truth))
     logit[:20] = 6.0
-    assert float(prior._trust(logit, truth)) < 0.05 < blind
+    assert float(prior._trust(logit, truth)) < 0.05 * prior.TRUST_WEIGHT < blind
