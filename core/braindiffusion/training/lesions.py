@@ -68,7 +68,7 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
     none is learnt by heart.
     """
     edge = uniform(generator, 0.0, 1.2)
-    soft = gaussian_blur(mask[None], edge)[0] if edge > 0.2 else mask
+    soft = gaussian_blur(mask[None], edge)[0].clamp(max=1) if edge > 0.2 else mask
     local = float((image * mask).sum() / mask.sum().clamp(min=1))
     contrast = log_uniform(generator, 0.15, 0.8) * (-1 if chance(generator, 0.65) else 1)
     if chance(generator, 0.55):
