@@ -48,13 +48,7 @@ def _coarse(data: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> sitk.Im
     )
 
 
-def _search(
-    fixed: sitk.Image,
-    moving: sitk.Image,
-    start: sitk.Transform,
-    step: float,
-    shrink: tuple[int, ...] = (2, 1),
-) -> sitk.Transform:
+def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float) -> sitk.Transform:
     method = _mutual_information()
     method.SetOptimizerAsRegularStepGradientDescent(
         step, 1e-3, 60, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5

@@ -19,7 +19,17 @@ from ..imaging.align import affine_to_template
 from ..imaging.frame import Frame
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
 from ..nets.anatomy import mirror
-from .fields import chance, diffeomorphism, identity_grid, log_uniform, random_linear, uniform, warp
+from .fields import (
+    chance,
+    diffeomorphism,
+    identity_grid,
+    log_uniform,
+    moved_grid,
+    random_linear,
+    uniform,
+    warp,
+)
+from .population import Pose
 
 _QUANTUM = 1 / 127
 """Step of the stored intensity: white matter is 127, so that bytes reach twice white matter."""
@@ -109,13 +119,12 @@ def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> Draw
     points, growth, moved = identity_grid(GRID_SHAPE), 1.0, torch.eye(4)
     if not gentle or chance(generator, 0.6):
         linear = random_linear(generator, 3.0, 0.05, 0.02)
-        middle = (torch.tensor(GRID_SHAPE) - 1) / 2
         shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)])
         bend = diffeomorphism(
             generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40)
         )
-        moved[:3, :3], moved[:3, 3] = linear, middle + shift - linear @ middle
-        points = torch.einsum("ij,jxyz->ixyz", linear, points) + moved[:3, 3].view(3, 1, 1, 1) + bend
+        moved = Pose(linear, shift, bend).matrix(GRID_SHAPE)
+        points = moved_grid(moved, GRID_SHAPE) + bend
         growth = 1 / float(torch.linalg.det(linear))
     image, to_template = brain.sample(points), brain.to_template @ moved
     if chance(generator, 0.5):

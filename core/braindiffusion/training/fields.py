@@ -40,6 +40,13 @@ def identity_grid(shape: tuple[int, ...]) -> Tensor:
     return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij"))
 
 
+def moved_grid(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Voxel indices [3, X, Y, Z] after an affine `matrix` (4, 4)."""
+    return (
+        torch.einsum("ij,jxyz->ixyz", matrix[:3, :3], identity_grid(shape)) + matrix[:3, 3, None, None, None]
+    )
+
+
 def warp(image: Tensor, points: Tensor, mode: str = "bilinear", outside: str = "zeros") -> Tensor:
     """Sample `image` [C, X, Y, Z] at `points` [3, ...3D], voxel indices; outside is "zeros" or "border"."""
     sides = torch.tensor(image.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)

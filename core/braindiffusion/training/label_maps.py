@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..anatomy import MIRROR, STRUCTURES, from_freesurfer
 from ..imaging.frame import Frame
 from ..imaging.grid import GRID_SHAPE
-from .fields import gaussian_blur, identity_grid
+from .fields import gaussian_blur, moved_grid
 from .population import EXTRACEREBRAL, SPINAL_CSF, Subject, t1_priors
 
 SPLITS = {"train": range(1, 14), "val": range(14, 17)}
@@ -68,10 +68,7 @@ def occurrence(subject: Subject) -> Tensor:
     48, 40].
     """
     to_labels = subject.index @ torch.linalg.inv(subject.to_template)
-    voxel = (
-        torch.einsum("ij,jxyz->ixyz", to_labels[:3, :3], identity_grid(GRID_SHAPE))
-        + to_labels[:3, 3, None, None, None]
-    )
+    voxel = moved_grid(to_labels, GRID_SHAPE)
     inside = [v.round().long().clamp(0, n - 1) for v, n in zip(voxel, subject.labels.shape)]
     structures = torch.from_numpy(from_freesurfer(subject.codes))[subject.labels[tuple(inside)].long()].long()
     shares = functional.one_hot(structures, len(STRUCTURES)).movedim(-1, 0).float()

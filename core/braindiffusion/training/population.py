@@ -205,10 +205,16 @@ def place(generator: Generator, subject: Subject, pose: Pose, shape: tuple[int, 
     """(4, 4) voxel -> template grid voxel of a posed subject, as a registration with small errors would find
     it.
     """
-    error = random_linear(generator, _MISPLACED["degrees"], _MISPLACED["scale"], _MISPLACED["shear"])
-    slip = [uniform(generator, -_MISPLACED["shift"], _MISPLACED["shift"]) / GRID_SPACING for _ in range(3)]
-    wrong = Pose(error, torch.tensor(slip), torch.empty(0)).matrix(GRID_SHAPE)
-    return subject.to_template @ wrong @ pose.matrix(shape)
+    return subject.to_template @ slip(generator, _MISPLACED) @ pose.matrix(shape)
+
+
+def slip(generator: Generator, limits: dict[str, float]) -> Tensor:
+    """(4, 4) model voxel -> model voxel: what a registration is off by, up to `degrees`, `scale`, `shear` and
+    `shift` (mm).
+    """
+    error = random_linear(generator, limits["degrees"], limits["scale"], limits["shear"])
+    shift = [uniform(generator, -limits["shift"], limits["shift"]) / GRID_SPACING for _ in range(3)]
+    return Pose(error, torch.tensor(shift), torch.empty(0)).matrix(GRID_SHAPE)
 
 
 def anatomy_pair(

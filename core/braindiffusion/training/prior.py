@@ -22,15 +22,15 @@ from ..diffusion.cond import Cond
 from ..diffusion.covariate import Covariate
 from ..diffusion.path import Node
 from ..imaging.expected import LEAST_DEVIATION, population
-from ..imaging.grid import GRID_SHAPE, GRID_SPACING, VOXEL_ML
+from ..imaging.grid import GRID_SHAPE, VOXEL_ML
 from ..nets.anatomy import mirror
 from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet, context_of
 from ..paths import data_root
 from .brains import Brain, brains, draw_brain
-from .fields import chance, identity_grid, log_uniform, random_linear, uniform, warp
+from .fields import chance, log_uniform, moved_grid, warp
 from .label_maps import subjects
 from .lesions import blob, implant
-from .population import Subject, degrade, draw_pose, paint_labels, posed_labels, strip, t1_contrast
+from .population import Subject, degrade, draw_pose, paint_labels, posed_labels, slip, strip, t1_contrast
 from .shapes import training_shapes
 from .trainer import Batch, Plan, train
 from .volumes import real_volumes
@@ -132,9 +132,8 @@ class Draw:
         """
         if mode == "generate" or chance(generator, 0.05):
             return self.typical
-        matrix = where @ _slip(generator)
-        points = torch.einsum("ij,jxyz->ixyz", matrix[:3, :3], identity_grid(GRID_SHAPE))
-        mean, deviation = warp(self.aligned, points + matrix[:3, 3].view(3, 1, 1, 1))[:, None, None]
+        matrix = where @ slip(generator, MISPLACED)
+        mean, deviation = warp(self.aligned, moved_grid(matrix, GRID_SHAPE))[:, None, None]
         deviation = deviation.clamp(min=LEAST_DEVIATION)
         return context_of(guide[None, None], hole[None, None], mean, deviation)[0]
 
@@ -148,15 +147,6 @@ class Draw:
             return implant(generator, image, self.shapes)[0], empty
         hole = blob(generator, image > 0.05, log_uniform(generator, 0.5, 120))
         return image * (1 - hole), hole
-
-
-def _slip(generator: Generator) -> Tensor:
-    """(4, 4) model voxel -> model voxel: what a registration is off by."""
-    matrix, middle = torch.eye(4), (torch.tensor(GRID_SHAPE) - 1) / 2
-    linear = random_linear(generator, MISPLACED["degrees"], MISPLACED["scale"], MISPLACED["shear"])
-    shift = [uniform(generator, -1, 1) * MISPLACED["shift"] / GRID_SPACING for _ in range(3)]
-    matrix[:3, :3], matrix[:3, 3] = linear, middle + torch.tensor(shift) - linear @ middle
-    return matrix
 
 
 _IMAGES = ("x0", "guide", "hole", "context")
