@@ -14,6 +14,7 @@ from braindiffusion.evaluation import baselines, cases, crossfit, judged, run, w
 from braindiffusion.evaluation.cases import Case
 from braindiffusion.evaluation.implants import Lesion
 from braindiffusion.evaluation.setting import Setting, key_of, shared_out
+from braindiffusion.healing import Healed
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.imaging.intensity import TissueScale
@@ -53,8 +54,8 @@ def set_of_cases() -> list[Case]:
     return normal + [_case(name, n, 0.6) for n, name in enumerate(names)]
 
 
-def _copy(case: Case) -> np.ndarray:
-    return np.ones((1, *GRID_SHAPE), np.float32) * (case.image > 0)
+def _copy(case: Case) -> Healed:
+    return Healed.of(np.ones((1, *GRID_SHAPE), np.float32) * (case.image > 0))
 
 
 def test_a_brain_is_never_judged_by_what_was_fitted_on_it(set_of_cases):

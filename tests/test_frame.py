@@ -227,6 +227,16 @@ def test_tissue_means_of_a_known_mixture():
     assert shares == pytest.approx([0.2, 0.45, 0.35], abs=0.03)
 
 
+def test_large_ventricles_do_not_pull_white_matter_onto_grey():
+    """A third of what is white matter in the template is fluid here, as in old age."""
+    random = np.random.default_rng(2)
+    expected = random.choice(3, 60_000, p=[0.15, 0.45, 0.40])
+    truth = np.where((expected == 2) & (random.random(60_000) < 0.37), 0, expected)
+    values = random.normal(np.array([0.3, 0.72, 1.0])[truth], 0.1)
+    means, _, _ = tissue_means(values, 0.05 + 0.85 * np.eye(3)[expected].T)
+    assert means == pytest.approx([0.3, 0.72, 1.0], abs=0.03)
+
+
 def test_tissue_means_do_not_need_white_to_be_the_brightest():
     random = np.random.default_rng(1)
     truth = random.choice(3, 30_000, p=[0.2, 0.45, 0.35])

@@ -14,7 +14,7 @@ from braindiffusion.diffusion.cond import Cond
 from braindiffusion.diffusion.covariate import Covariate
 from braindiffusion.diffusion.path import Node, NoisePath, edm, flow, vp
 from braindiffusion.errors import BrainDiffusionError
-from braindiffusion.healing import GUIDED_START, conditions, guided, heal, partial
+from braindiffusion.healing import GUIDED_START, conditions, expected_given, guided, heal, partial
 from braindiffusion.imaging.expected import Expected
 from braindiffusion.nets.prior import PriorDenoiser, PriorNet
 
@@ -65,14 +65,14 @@ def follow(generator) -> tuple[list[float], np.ndarray]:
         try:
             shares.append(next(generator))
         except StopIteration as end:
-            return shares, end.value
+            return shares, end.value.samples
 
 
 @pytest.mark.parametrize("path", [PATH, vp(), flow()], ids=["edm", "vp", "flow"])
 def test_guided_samples_have_the_posteriors_mean_and_spread(path):
     """On every noise path; 24 samples in 1700 voxels say the mean to 0.001 and the spread to 1 %."""
     image, inside = brain(), brain() > 0
-    samples = guided(model(Around(std=0.1, shift=0.07), path), image, range(24), steps=40)
+    samples = guided(model(Around(std=0.1, shift=0.07), path), image, range(24), steps=40).samples
     assert samples.shape == (24, *SHAPE) and samples.dtype == np.float32
     apart = (samples - image)[:, inside]
     assert apart.mean() == pytest.approx(0.07, abs=0.003)
@@ -83,22 +83,36 @@ def test_guided_samples_have_the_posteriors_mean_and_spread(path):
 def test_few_steps_change_little():
     """The default of 8 steps: the mean is exact, and the spread is within a quarter."""
     image, inside = brain(), brain() > 0
-    samples = guided(model(Around(std=0.1)), image, range(24), steps=8)
+    samples = guided(model(Around(std=0.1)), image, range(24), steps=8).samples
     assert (samples - image)[:, inside].mean() == pytest.approx(0, abs=0.005)
     assert samples.std(0, ddof=1)[inside].mean() == pytest.approx(0.1, rel=0.25)
 
 
 def test_a_denoiser_that_returns_the_guide_returns_the_scan():
-    samples = guided(model(lambda x, node, cond: cond.guide), brain(), [3, 4], steps=4)
+    samples = guided(model(lambda x, node, cond: cond.guide), brain(), [3, 4], steps=4).samples
     assert np.array_equal(samples, np.stack([brain()] * 2))
 
 
-def test_a_network_that_knows_nothing_hardly_changes_the_scan():
-    """It begins by trusting 99 % of the guide, and draws 0 with a deviation of 0.35 where it does not."""
+def test_a_network_that_knows_nothing_draws_white_noise_around_the_scan():
     net = PriorNet(covariates=4, widths=(8, 8), blocks=(1, 1), fine=1).eval()
-    samples = guided(model(PriorDenoiser(net)), brain(), range(6), steps=12)
+    denoiser = PriorDenoiser(net)
+    healed = guided(model(denoiser), brain(), range(16), steps=12)
+    apart = (healed.samples - brain())[:, brain() > 0]
+    assert apart.std() == pytest.approx(denoiser.sigma_data, rel=0.1) and abs(apart.mean()) < 0.01
+    assert np.abs(healed.mean - brain()).max() < 0.03, "what it expects is the scan"
+
+
+def test_what_is_expected_does_not_wait_for_the_samples():
+    """The mean is the posterior's own, whatever the steps make of it; partial diffusion has samples only."""
+    one = guided(model(Around(std=0.1, shift=0.07)), brain(), [3], steps=2)
     inside = brain() > 0
-    assert np.abs(samples - brain())[:, inside].max() < 0.03
+    assert (
+        np.abs(one.mean - brain() - 0.07)[inside].max()
+        < 0.01
+        < np.abs(one.samples[0] - one.mean)[inside].max()
+    )
+    several = partial(model(Around()), brain(), [1, 2], 3)
+    assert np.array_equal(several.mean, several.samples.mean(0))
 
 
 def test_the_network_is_told_what_the_population_shows():
@@ -148,7 +162,7 @@ def test_batches_of_a_network_differ_by_rounding_only():
     net = PriorNet(covariates=4, widths=(8, 16), blocks=(1, 1), fine=2).eval()
     torch.nn.init.normal_(net.fine_out.weight, std=0.1)
     together, alone = (
-        guided(model(PriorDenoiser(net)), brain(), [1, 2, 3], 4, batch=batch) for batch in (0, 1)
+        guided(model(PriorDenoiser(net)), brain(), [1, 2, 3], 4, batch=batch).samples for batch in (0, 1)
     )
     assert np.abs(together - brain()).max() > 0.01, "the network says something"
     assert np.abs(together - alone).max() < 1e-3
@@ -157,10 +171,29 @@ def test_batches_of_a_network_differ_by_rounding_only():
 def test_the_guide_is_the_scan_and_the_brain_is_real():
     denoiser = Around()
     guided(model(denoiser), brain(), [0, 1], 3)
-    assert len(denoiser.asked) == 3
-    for cond in denoiser.asked:
+    assert len(denoiser.asked) == 2 + 3
+    for cond in denoiser.asked[:1] + denoiser.asked[2:]:
         assert cond.guide.shape == (2, 1, *SHAPE) and np.array_equal(cond.guide[1, 0].numpy(), brain())
         assert cond.hole is None and cond.has_guide.tolist() == [1, 1] and cond.real.tolist() == [1, 1]
+
+
+def test_what_is_expected_is_asked_for_the_mirror_image_too():
+    """An error on one side of the grid falls on both halves of the brain, half as large."""
+    error = torch.zeros(SHAPE)
+    error[:8] = 0.1
+    around = Expected(brain(3), np.full(SHAPE, 0.1, np.float32))
+    asked = []
+
+    def denoise(x, node, cond):
+        asked.append(cond)
+        return cond.guide + error
+
+    cond = conditions(model(None), {}, 2)
+    means = expected_given(denoise, Node(1.0, 5.0, 5.0), cond, brain(), [1, 2], around)
+    assert means.shape == (2, *SHAPE) and np.abs(means - brain() - 0.05).max() < 1e-6
+    for told, side in zip(asked, (1, -1)):
+        assert np.array_equal(told.guide[1, 0].numpy(), brain()[::side])
+        assert np.array_equal(told.context[1, 0].numpy(), brain(3)[::side])
 
 
 def test_partial_diffusion_has_no_guide():
@@ -190,7 +223,7 @@ def test_an_age_outside_the_range_is_flagged_and_not_refused():
     cond = conditions(model(None), {"age": 80, "sex": "female"}, 2)
     assert cond.outside.tolist() == [[True, False, False, False]] * 2 and cond.known[:, :2].all()
     assert cond.covariates[0, 0] > 1, "it extrapolates"
-    samples = guided(model(Around()), brain(), [0], 2, {"age": 80})
+    samples = guided(model(Around()), brain(), [0], 2, {"age": 80}).samples
     assert np.isfinite(samples).all()
 
 
@@ -202,13 +235,13 @@ def test_what_the_model_cannot_be_told_is_one_sentence(values):
 
 
 def test_partial_diffusion_from_hardly_any_noise_returns_the_scan():
-    samples = partial(model(Around(std=0.3)), brain(), [0, 1], 2, levels=(0.011,))
+    samples = partial(model(Around(std=0.3)), brain(), [0, 1], 2, levels=(0.011,)).samples
     assert np.abs(samples - brain()).max() < 0.05
 
 
 def test_partial_diffusion_goes_further_from_the_scan_the_more_noise_it_adds():
     image, inside = brain(), brain() > 0
-    samples = partial(model(Around(std=0.2)), image, [0, 1, 2], 12, levels=(0.05, 0.2, 0.8))
+    samples = partial(model(Around(std=0.2)), image, [0, 1, 2], 12, levels=(0.05, 0.2, 0.8)).samples
     assert samples.shape == (9, *SHAPE), "levels first, then seeds"
     by_level = samples.reshape(3, 3, *SHAPE)[:, :, inside]
     away = np.abs(by_level - image[inside]).mean((1, 2))
@@ -236,6 +269,8 @@ def test_guided_sampling_starts_where_the_scan_is_drowned():
     denoiser = Around()
     nodes = []
     guided(model(lambda x, node, cond: nodes.append(node) or denoiser(x, node, cond)), brain(), [0], 6)
+    expected, nodes = nodes[:2], nodes[2:]
+    assert [node.sigma for node in expected] == [GUIDED_START] * 2
     assert nodes[0].sigma == GUIDED_START and len(nodes) == 6
     assert [node.sigma for node in nodes] == sorted((node.sigma for node in nodes), reverse=True)
 
@@ -248,4 +283,4 @@ def test_no_gradient_is_kept():
         return cond.guide
 
     guided(model(denoiser), brain(), [0], 2)
-    assert seen == [False, False]
+    assert seen == [False] * 4

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, gaussian_filter
 
+from braindiffusion.healing import Healed
 from braindiffusion.heatmap import (
     NormalMaps,
     calibrate,
@@ -123,7 +124,7 @@ def test_maps_come_back_from_a_file(tmp_path):
 def test_the_residual_is_the_scan_minus_the_mean_of_its_samples():
     image = np.where(INSIDE > 0, 1.0, 0).astype(np.float32)
     samples = np.stack([0.8 * image, 0.6 * image])
-    found = residual(image, samples)
+    found = residual(image, Healed.of(samples))
     assert within(found[INSIDE > 0], 0.3, 1e-5), "up to the very edge of the brain"
     assert not found[INSIDE == 0].any()
 
@@ -132,7 +133,7 @@ def test_single_voxels_are_blurred_away_in_the_residual():
     image = np.ones(SMALL, np.float32)
     samples = np.ones((1, *SMALL), np.float32)
     samples[0, 12, 14, 12] = 0
-    found = residual(image, samples)
+    found = residual(image, Healed.of(samples))
     assert 0.05 < found[12, 14, 12] < 0.3 and found.sum() == pytest.approx(1, abs=1e-3)
 
 
@@ -148,9 +149,9 @@ def gaussian_brains(count: int, seed: int) -> list[np.ndarray]:
 def test_z_is_calibrated_on_gaussian_residuals():
     """In a new brain 4.6 % of the voxels lie above 2 and 0.27 % above 3."""
     normal = NormalMaps.fit(
-        [residual(IMAGE, s) for s in gaussian_brains(6, 0)], [BRAIN.astype(np.float32)] * 6
+        [residual(IMAGE, Healed.of(s)) for s in gaussian_brains(6, 0)], [BRAIN.astype(np.float32)] * 6
     )
-    warm = heat(IMAGE, gaussian_brains(1, 99)[0], aligned(), normal)
+    warm = heat(IMAGE, Healed.of(gaussian_brains(1, 99)[0]), aligned(), normal)
     deep = binary_erosion(BRAIN, iterations=5)
     assert (warm.z[deep] > 2).mean() == pytest.approx(0.0455, abs=0.012)
     assert (warm.z[deep] > 3).mean() == pytest.approx(0.0027, abs=0.0015)
@@ -160,15 +161,15 @@ def test_z_is_calibrated_on_gaussian_residuals():
 
 def test_brighter_is_positive_and_the_normal_mean_is_taken_away():
     samples = (IMAGE - 0.2 * BRAIN)[None].astype(np.float32)
-    assert within(heat(IMAGE, samples, aligned(), maps()).signed[BRAIN], 4, 1e-3)
-    assert within(heat(IMAGE, samples, aligned(), maps(mean=0.25)).signed[BRAIN], -1, 2e-3)
+    assert within(heat(IMAGE, Healed.of(samples), aligned(), maps()).signed[BRAIN], 4, 1e-3)
+    assert within(heat(IMAGE, Healed.of(samples), aligned(), maps(mean=0.25)).signed[BRAIN], -1, 2e-3)
 
 
 def test_doubt_among_the_samples_lowers_z():
     change = 0.3 * BRAIN
     agreed = np.stack([IMAGE - change, IMAGE - change]).astype(np.float32)
     doubted = np.stack([IMAGE - 1.5 * change, IMAGE - 0.5 * change]).astype(np.float32)
-    sure, unsure = (heat(IMAGE, samples, aligned(), maps()) for samples in (agreed, doubted))
+    sure, unsure = (heat(IMAGE, Healed.of(samples), aligned(), maps()) for samples in (agreed, doubted))
     deep = binary_erosion(BRAIN, iterations=3)
     assert sure.spread.max() == 0
     assert within(unsure.spread[deep], 0.15 * 2**0.5, 1e-4)
@@ -204,7 +205,7 @@ def test_normal_maps_reach_a_brain_on_its_own_side():
     """What normal brains show in the left front is taken away there, and nowhere else."""
     place = (TO_TEMPLATE @ [*LEFT_FRONT, 1])[:3]
     normal = NormalMaps(0.3 * blob(place), np.full(GRID_SHAPE, 0.05, np.float32), 4.0, 12)
-    warm = heat(IMAGE, IMAGE[None], aligned(TO_TEMPLATE), normal)
+    warm = heat(IMAGE, Healed.of(IMAGE[None]), aligned(TO_TEMPLATE), normal)
     assert middle_mm(warm.z * (warm.z > 3)) == pytest.approx(LEFT_FRONT, abs=0.7)
     assert warm.signed.min() < -5 and warm.signed.max() == 0
 
@@ -213,7 +214,7 @@ def test_outside_the_templates_grid_the_typical_deviation_stands_in():
     far = np.eye(4)
     far[0, 3] = 60.0
     samples = (IMAGE - 0.2 * BRAIN)[None].astype(np.float32)
-    assert within(heat(IMAGE, samples, aligned(far), maps()).signed[BRAIN], 4, 0.01)
+    assert within(heat(IMAGE, Healed.of(samples), aligned(far), maps()).signed[BRAIN], 4, 0.01)
 
 
 def test_regions_are_sorted_by_size_and_small_ones_are_none():

@@ -51,7 +51,7 @@ def original(tmp_path_factory) -> Path:
         intended_use="Tests.",
         not_for="Anything else.",
         architecture=PRIOR,
-        parametrisation={"kind": "edm, guide trusted or not", "sigma_data": 0.4},
+        parametrisation={"kind": "edm around what is expected", "sigma_data": 0.4},
         path={"kind": "edm", "sigma_min": 0.01, "sigma_max": 80.0},
         frame={},
         training={},

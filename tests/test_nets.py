@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +12,8 @@ from torch.nn import functional
 
 from braindiffusion.anatomy import STRUCTURES
 from braindiffusion.diffusion.cond import Cond
-from braindiffusion.diffusion.denoise import Edm
 from braindiffusion.diffusion.path import Node
+from braindiffusion.imaging.expected import population
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.nets.anatomy import AnatomyNet, located
 from braindiffusion.nets.haar import fold, unfold
@@ -89,42 +88,59 @@ def test_folding_can_be_trained_through_after_it_was_used_for_inference():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("sigma", [0.02, 0.3, 80.0])
-def test_an_untrained_network_knows_edm_and_the_guide_and_no_more(untrained, sigma):
-    """Without a guide x0 is c_skip x; with one 99 parts of the guide and one of that."""
-    guide, noise = images(1), torch.randn((1, 1, SIDE, SIDE, SIDE), generator=seeded(1))
-    node, x = Node(1.0, sigma, sigma), guide + sigma * noise
-    denoiser = PriorDenoiser(untrained)
-    alone = Edm(denoiser.sigma_data).scalings(node)[0] * x
-    assert torch.allclose(denoiser(x, node, told()), alone, rtol=1e-5, atol=1e-7)
-    healed = denoiser(x, node, told(guide=guide))
-    assert torch.allclose(healed, 0.99 * guide + 0.01 * alone, rtol=1e-3, atol=1e-3)
+@pytest.mark.parametrize("node", [Node(1.0, 0.02, 0.02), Node(1.0, 80.0, 80.0), Node(0.6, 0.8, 0.5)])
+def test_an_untrained_network_is_exact_for_white_images_around_what_it_expects(untrained, node):
+    """The oracle: Gaussian voxels of deviation 0.2 around the guide, and around the mean where none shows."""
+    guide, noise = images(1).clamp(min=0.1), torch.randn((1, 1, SIDE, SIDE, SIDE), generator=seeded(1))
+    x, denoiser = node.alpha * guide + node.sigma * noise, PriorDenoiser(untrained)
+    context = torch.cat([torch.full_like(guide, 0.4), torch.zeros(1, 2, SIDE, SIDE, SIDE)], 1)
+
+    def posterior(mean):
+        gain = node.alpha * 0.2**2 / ((node.alpha * 0.2) ** 2 + node.sigma**2)
+        return mean + gain * (x - node.alpha * mean)
+
+    def said(cond):
+        return denoiser(x, node, replace(cond, context=context))
+
+    assert torch.allclose(said(told()), posterior(0.4), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(said(told(guide=guide)), posterior(guide), rtol=1e-4, atol=1e-5)
     hole = torch.zeros_like(guide)
     hole[..., 8:16, 8:16, 8:16] = 1
-    filled = denoiser(x, node, replace(told(guide=guide * (1 - hole)), hole=hole))
-    assert torch.allclose(filled[hole > 0], alone[hole > 0], rtol=1e-5, atol=1e-7)
+    filled = said(replace(told(guide=guide * (1 - hole)), hole=hole))
+    expected = torch.where(hole > 0, posterior(0.4), guide)
+    assert torch.allclose(filled, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(filled[hole == 0], guide[hole == 0]), "a guide with a hole is right everywhere else"
+
+
+@torch.no_grad()
+def test_without_a_guide_the_average_brain_is_expected(untrained):
+    """Where noise leaves nothing visible, that is all there is; a smaller grid shows it smaller."""
+    typical = torch.from_numpy(population().typical.copy())
+    x = torch.zeros(1, 1, *GRID_SHAPE)
+    assert torch.allclose(PriorDenoiser(untrained)(x, Node(1.0, 80.0, 80.0), told()), typical, atol=1e-4)
+    half = PriorDenoiser(untrained)(torch.zeros(1, 1, 48, 48, 48), Node(1.0, 80.0, 80.0), told())
+    assert torch.allclose(half.mean(), typical.mean(), rtol=0.05) and 0.5 < half.max() < 1.5
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("node", [Node(1.0, 3.0, 3.0), Node(0.6, 0.8, 0.5)])
-def test_the_posterior_mean_weighs_the_guide_against_what_is_drawn(stirred, node):
-    """The oracle: a voxel is the guide's with probability 1 - p and drawn by EDM else, on every path."""
-    denoiser, guide, cond = PriorDenoiser(stirred), images(1), told(guide=images(1))
+def test_the_training_target_is_what_the_denoiser_undoes(stirred, node):
+    denoiser, guide = PriorDenoiser(stirred), images(1).clamp(min=0.1)
     x = node.alpha * guide + node.sigma * torch.randn(guide.shape, generator=seeded(1))
-    raw, wrong = denoiser.raw(x, node, cond)
-    p = wrong.sigmoid()
-    expected = p * Edm(0.35).to_x0(raw, x, node) + (1 - p) * guide
-    assert torch.allclose(denoiser(x, node, cond), expected, atol=1e-5)
-    assert 0 < p.min() and p.max() < 1 and p.std() > 1e-4
+    for cond in (told(), told(guide=guide)):
+        said = denoiser(x, node, cond)
+        assert torch.allclose(denoiser.target(said, x, node, cond), denoiser.raw(x, node, cond), atol=1e-4)
+        assert (said - guide).std() > 0.01
 
 
 @torch.no_grad()
-def test_a_guide_that_is_trusted_everywhere_comes_back_bit_for_bit(untrained):
-    net = copy.deepcopy(untrained)
-    nn.init.constant_(net.fine_out.bias[1:], -100.0)
-    guide = images(1)
-    x = guide + torch.randn(guide.shape, generator=seeded(1))
-    assert torch.equal(PriorDenoiser(net)(x, Node(1.0, 1.0, 1.0), told(guide=guide)), guide)
+def test_outside_the_brain_of_a_guide_nothing_is_drawn(stirred):
+    guide = images(1).clamp(min=0.1)
+    guide[..., :8] = 0
+    denoiser, cond = PriorDenoiser(stirred), told(guide=guide)
+    healed = denoiser(guide + 1, Node(1.0, 1.0, 1.0), cond)
+    assert torch.equal(denoiser.doubted(guide, cond), guide > 0)
+    assert not healed[..., :8].any() and healed[..., 8:].all()
 
 
 @torch.no_grad()
@@ -143,24 +159,25 @@ def test_everything_that_the_network_is_told_counts(stirred):
         "a null": replace(base, known=torch.tensor([[True, True, False, True]])),
         "another value": replace(base, covariates=base.covariates + 0.5),
     }
-    said = denoiser.raw(x, node, base)[0]
+    said = denoiser.raw(x, node, base)
     for name, cond in variants.items():
-        assert (denoiser.raw(x, node, cond)[0] - said).abs().max() > 1e-4, name
-    assert (denoiser.raw(x, Node(1.0, 0.7, 0.7), base)[0] - said).abs().max() > 1e-4
+        assert (denoiser.raw(x, node, cond) - said).abs().max() > 1e-4, name
+    assert (denoiser.raw(x, Node(1.0, 0.7, 0.7), base) - said).abs().max() > 1e-4
 
 
 @torch.no_grad()
 def test_unknown_values_do_not_leak(stirred):
     x, flags = images(1), torch.tensor([1.0])
     empty, level, doubled = torch.zeros_like(x), torch.tensor([-0.2]), torch.cat([x, x], 1)
+    maps = torch.cat([x, x, x], 1)
     known = torch.tensor([[True, False, False, True]])
     outputs = [
-        stirred(doubled, level, empty, empty, None, 0 * flags, torch.tensor([values]), known, flags)
+        stirred(doubled, level, empty, empty, maps, 0 * flags, torch.tensor([values]), known, flags)
         for values in ([0.3, 0.9, -5.0, 0.1], [0.3, 0.0, 0.0, 0.1])
     ]
     assert torch.equal(*outputs)
     values = torch.tensor([[0.3, 0.0, 0.0, 0.1]])
-    zero = stirred(doubled, level, empty, empty, None, 0 * flags, values, ~known, flags)
+    zero = stirred(doubled, level, empty, empty, maps, 0 * flags, values, ~known, flags)
     assert not torch.equal(zero, outputs[0]), "a known zero is not the same as unknown"
 
 
@@ -168,8 +185,9 @@ def test_unknown_values_do_not_leak(stirred):
 def test_a_guide_that_is_switched_off_does_not_leak(stirred):
     denoiser, x, node = PriorDenoiser(stirred), images(1), Node(1.0, 0.5, 0.5)
     context = torch.rand((1, 3, SIDE, SIDE, SIDE), generator=seeded(6))
+    mean_alone = torch.cat([context[:, :1], 0 * context[:, 1:]], 1)
     off = replace(told(guide=images(1, 5)), context=context, has_guide=torch.zeros(1))
-    assert torch.equal(denoiser(x, node, off), denoiser(x, node, told()))
+    assert torch.equal(denoiser(x, node, off), denoiser(x, node, replace(told(), context=mean_alone)))
 
 
 @torch.no_grad()
@@ -196,7 +214,9 @@ def test_bfloat16_runs_and_stays_close(stirred):
 
 def test_gradients_reach_every_weight():
     net = stir(PriorNet(widths=(8, 16, 16, 16), blocks=(1, 1, 1, 1)))
-    PriorDenoiser(net)(images(1), Node(1.0, 0.5, 0.5), told(guide=images(1, 2))).square().mean().backward()
+    denoiser, node = PriorDenoiser(net), Node(1.0, 0.5, 0.5)
+    for cond in (told(), told(guide=images(1, 2))):
+        denoiser(images(1), node, cond).square().mean().backward()
     still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
 

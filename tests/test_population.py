@@ -21,11 +21,14 @@ from braindiffusion.training.population import (
     anatomy_pair,
     degrade,
     draw_labels,
+    draw_pose,
     normalise,
     paint_labels,
+    posed_labels,
     random_contrast,
     strip,
     t1_contrast,
+    widened,
 )
 from conftest import needs_data
 
@@ -120,6 +123,23 @@ def test_beyond_the_map_is_background(subject):
     far.index[0, 3] += 500
     fine, truth = draw_labels(seeded(), far, SHAPE, STILL)
     assert not fine.any() and not truth.any()
+
+
+def test_widened_ventricles_push_tissue_aside_without_tearing(subject):
+    """The walls of the ball of 5 mm move outwards by about what is asked, alike on both sides."""
+    pose = draw_pose(seeded(3), SHAPE, STILL)
+    ventricles = [named("lateral ventricle", side) for side in ("left", "right")]
+    sizes, before = [], 0.0
+    for amount in (0.0, 3.0, 6.0):
+        wide = widened(subject, SHAPE, pose, amount)
+        numbers = from_freesurfer(subject.codes)[posed_labels(subject, SHAPE, wide)[1].numpy()]
+        left, right = ((numbers == v).sum() * 0.008 for v in ventricles)
+        assert left == pytest.approx(right, rel=0.3)
+        sizes.append(left + right)
+        radius = (3 * 1000 * sizes[-1] / 12.566) ** (1 / 3)
+        assert radius == pytest.approx(5.0 + amount, abs=1.3) and radius > before + 1
+        before = radius
+        assert (numbers > 0).sum() * 0.008 == pytest.approx(4.19 * 22**3 / 1000, rel=0.15), "the head stays"
 
 
 def test_one_seed_gives_one_example(subject, root):

@@ -8,6 +8,7 @@ solvers.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,23 @@ HEALED_FROM = ("ventricles", "brain")
 """Conditions that healing never uses: a prior that is told of the large ventricles cannot find them."""
 
 Denoise = Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Healed:
+    """Healthy counterparts of one brain, 0 outside it.
+
+    samples: [N, 80, 96, 80]. mean: [80, 96, 80], what the prior expects of the healthy brain; with a guide it
+    is asked itself (`expected_given`), whatever the steps of sampling make of it.
+    """
+
+    samples: np.ndarray
+    mean: np.ndarray
+
+    @classmethod
+    def of(cls, samples: np.ndarray) -> Healed:
+        """Samples whose own mean is all that is known."""
+        return cls(samples, samples.mean(0))
 
 
 def conditions(model: Model, values: Mapping[str, Any], n: int) -> Cond:
@@ -62,11 +80,35 @@ def guided_steps(
     return dpmpp2m(denoise, x, nodes, cond.with_guide(guide, context=guide_context(guide, around)))
 
 
+@torch.no_grad()
+def expected_given(
+    denoise: Denoise,
+    node: Node,
+    cond: Cond,
+    image: np.ndarray,
+    seeds: Sequence[int],
+    around: Expected | None = None,
+) -> np.ndarray:
+    """The posterior mean of the healthy brain given the scan `image` [80, 96, 80], once per seed: [N, 80, 96,
+    80].
+
+    Asked at the noise of `node`, which leaves the guide as all that is known, for the scan and for its mirror
+    image, which is as likely a brain: the average of both errs less.
+    """
+    answers = []
+    for side in (1, -1):
+        turned = None if around is None else Expected(*(array[::side] for array in around))
+        guide, x = _noised(image[::side], seeds, node, cond.real.device)
+        told = cond.with_guide(guide, context=guide_context(guide, turned))
+        answers.append(_array(denoise(x, node, told))[:, ::side])
+    return (answers[0] + answers[1]) / 2
+
+
 def guide_context(guide: torch.Tensor, around: Expected | None) -> torch.Tensor | None:
     """What goes with a whole guide [N, 1, X, Y, Z] (`nets.prior.context_of`); None where it is not known."""
     if around is None:
         return None
-    mean, deviation = (torch.from_numpy(array).to(guide).expand_as(guide) for array in around)
+    mean, deviation = (torch.from_numpy(array.copy()).to(guide).expand_as(guide) for array in around)
     return context_of(guide, torch.zeros_like(guide), mean, deviation)
 
 
@@ -107,9 +149,8 @@ def heal(
     device: str = "cpu",
     precision: str = "fp32",
     batch: int = 0,
-) -> Generator[float, None, np.ndarray]:
-    """Yields the share done (0 to 1) and returns healed samples [N, 80, 96, 80], 0 outside the brain (image =
-    0).
+) -> Generator[float, None, Healed]:
+    """Yields the share done (0 to 1) and returns the healed brain; `image` [80, 96, 80] is 0 outside it.
 
     With "guided" one sample per seed; with "partial" one per level and seed. `around`:
     `Frame.expected` of the brain, for "guided". Samples are computed `batch` at a time (0: all); their noise
@@ -119,20 +160,29 @@ def heal(
     runs = [(sigma, list(seeds)) for sigma in (levels if method == "partial" else (None,))]
     chunk = batch or len(seeds)
     parts = [(sigma, some[i : i + chunk]) for sigma, some in runs for i in range(0, len(some), chunk)]
-    healed = []
+    healed, expected = [], []
     for number, (sigma, some) in enumerate(parts):
         cond = conditions(model, values or {}, len(some)).to(device)
         if sigma is None:
+            start = model.path.at_ratio(GUIDED_START)
+            expected.append(expected_given(denoise, start, cond, image, some, around))
             solver = guided_steps(denoise, model.path, cond, image, some, steps, around)
         else:
             solver = partial_steps(denoise, model.path, cond, image, some, steps, sigma)
         for step in solver:
             yield (number + step.i / step.n) / len(parts)
-        healed.append(step.x[:, 0].float().cpu().numpy())
-    return np.concatenate(healed).clip(0, None) * (image > 0)
+        healed.append(_array(step.x))
+    samples = np.concatenate(healed).clip(0, None) * (image > 0)
+    if not expected:
+        return Healed.of(samples)
+    return Healed(samples, np.concatenate(expected).mean(0).clip(0, None) * (image > 0))
 
 
-def _finish(generator: Generator[float, None, np.ndarray]) -> np.ndarray:
+def _array(images: torch.Tensor) -> np.ndarray:
+    return images[:, 0].float().cpu().numpy()
+
+
+def _finish(generator: Generator[float, None, Healed]) -> Healed:
     while True:
         try:
             next(generator)
@@ -147,8 +197,8 @@ def guided(
     steps: int = 8,
     values: Mapping[str, Any] | None = None,
     **how: Any,
-) -> np.ndarray:
-    """`heal` with method "guided", without the progress: [N, 80, 96, 80]."""
+) -> Healed:
+    """`heal` with method "guided", without the progress."""
     return _finish(heal(model, image, seeds, steps, values, method="guided", **how))
 
 
@@ -159,6 +209,6 @@ def partial(
     steps: int = 6,
     levels: Sequence[float] = PARTIAL_LEVELS,
     **how: Any,
-) -> np.ndarray:
-    """`heal` with method "partial", without the progress: [levels x seeds, 80, 96, 80]."""
+) -> Healed:
+    """`heal` with method "partial", without the progress: one sample per level and seed, levels first."""
     return _finish(heal(model, image, seeds, steps, method="partial", levels=levels, **how))

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 from scipy.ndimage import gaussian_filter, label
 
+from .healing import Healed
 from .imaging.frame import Frame
 from .imaging.grid import GRID_SHAPE, VOXEL_ML, sample
 
@@ -89,12 +90,10 @@ class Heat:
     spread: np.ndarray
 
 
-def residual(image: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Scan minus the mean of its healed samples [N, 80, 96, 80], lightly blurred inside the brain; 0
-    outside.
-    """
+def residual(image: np.ndarray, healed: Healed) -> np.ndarray:
+    """Scan minus what is expected of the healthy brain, lightly blurred inside the brain; 0 outside."""
     inside = (image > 0).astype(np.float32)
-    blurred = gaussian_filter((image - samples.mean(0)) * inside, RESIDUAL_SIGMA)
+    blurred = gaussian_filter((image - healed.mean) * inside, RESIDUAL_SIGMA)
     return blurred / np.maximum(gaussian_filter(inside, RESIDUAL_SIGMA), 0.2) * inside
 
 
@@ -103,17 +102,17 @@ def to_template(array: np.ndarray, frame: Frame) -> np.ndarray:
     return sample(array, frame.template_index, GRID_SHAPE)
 
 
-def heat(image: np.ndarray, samples: np.ndarray, frame: Frame, normal: NormalMaps) -> Heat:
-    """The heat map of one brain `image` [80, 96, 80] with healed `samples` [N, 80, 96, 80]."""
+def heat(image: np.ndarray, healed: Healed, frame: Frame, normal: NormalMaps) -> Heat:
+    """The heat map of one brain `image` [80, 96, 80] and its healthy counterparts."""
     inside = image > 0
     to_model = np.linalg.inv(frame.template_index)
     mean, deviation = (sample(array, to_model, GRID_SHAPE) for array in (normal.mean, normal.deviation))
     floor = float(np.median(normal.deviation))
-    spread = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(image)
+    spread = healed.samples.std(0, ddof=1) if len(healed.samples) > 1 else np.zeros_like(image)
     # Outside the template the normal maps are 0: the typical deviation stands in.
     deviation = np.where(deviation > 0, deviation, floor)
     uncertainty = np.sqrt(deviation**2 + gaussian_filter(spread, RESIDUAL_SIGMA) ** 2)
-    signed = (residual(image, samples) - mean) / uncertainty * inside
+    signed = (residual(image, healed) - mean) / uncertainty * inside
     return Heat(
         np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32)
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
+from ..healing import Healed
 from ..imaging.grid import GRID_SHAPE, sample
 from .cases import Case
 from .setting import Arrays, Setting, key_of
@@ -24,14 +25,13 @@ looks.
 @dataclass(frozen=True)
 class Variant:
     """One way to score. family: which baseline it belongs to. label: its settings. Either `score(case)` is a
-    map as it is, or `healed(case)` gives samples [N, 80, 96, 80] that are compared with normal brains exactly
-    as the healer's are.
+    map as it is, or `healed(case)` is compared with normal brains exactly as the healer's result is.
     """
 
     family: str
     label: str
     score: Callable[[Case], np.ndarray] | None = None
-    healed: Callable[[Case], np.ndarray] | None = None
+    healed: Callable[[Case], Healed] | None = None
 
 
 def population_scores(maps: Arrays) -> list[Variant]:
@@ -74,13 +74,13 @@ def smoothed_copies() -> list[Variant]:
 class _Smoothed:
     sigma: float
 
-    def __call__(self, case: Case) -> np.ndarray:
-        return (_smooth(case.image, self.sigma) * (case.image > 0))[None]
+    def __call__(self, case: Case) -> Healed:
+        return Healed.of((_smooth(case.image, self.sigma) * (case.image > 0))[None])
 
 
-def _residual_of(healed: Callable[[Case], np.ndarray]) -> Callable[[Case], np.ndarray]:
+def _residual_of(healed: Callable[[Case], Healed]) -> Callable[[Case], np.ndarray]:
     def score(case: Case) -> np.ndarray:
-        difference = np.abs(case.image - healed(case).mean(0)) * (case.image > 0)
+        difference = np.abs(case.image - healed(case).mean) * (case.image > 0)
         return median_filter(difference, 3) / RESIDUAL_UNIT
 
     return score
@@ -98,7 +98,9 @@ def autoencoder(setting: Setting) -> list[Variant]:
     healed = _Autoencoder(setting)
     return [
         Variant(
-            "denoising autoencoder", "median 5, eroded", score=lambda case: _published(case, healed(case)[0])
+            "denoising autoencoder",
+            "median 5, eroded",
+            score=lambda case: _published(case, healed(case).mean),
         ),
         Variant("denoising autoencoder", "median 3", score=_residual_of(healed)),
         Variant("denoising autoencoder", "against normal brains", healed=healed),
@@ -112,7 +114,7 @@ def _published(case: Case, output: np.ndarray) -> np.ndarray:
 
 
 class _Autoencoder:
-    """f(x) of a case [1, 80, 96, 80], kept on disk."""
+    """f(x) of a case, kept on disk."""
 
     def __init__(self, setting: Setting) -> None:
         from safetensors.torch import load_file
@@ -125,10 +127,11 @@ class _Autoencoder:
         self.setting, self.net = setting, prepared(net, setting.plan.device, setting.plan.precision)
         self.key = key_of(setting.dae, setting.plan.precision)
 
-    def __call__(self, case: Case) -> np.ndarray:
-        return self.setting.cached(
+    def __call__(self, case: Case) -> Healed:
+        kept = self.setting.cached(
             f"dae-{case.name}", key_of(self.key, case.image.tobytes()), lambda: self._make(case)
-        )["output"].astype(np.float32)
+        )
+        return Healed.of(kept["output"].astype(np.float32))
 
     def _make(self, case: Case) -> Arrays:
         import torch

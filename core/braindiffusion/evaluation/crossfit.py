@@ -12,6 +12,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from ..healing import Healed
 from ..heatmap import NormalMaps, calibrate, heat, residual, to_template
 from .cases import Case, folds
 
@@ -37,8 +38,8 @@ def direct(cases: Sequence[Case], score: Callable[[Case], np.ndarray]) -> Scored
     return Scored(maps, lambda: _thresholds(cases, lambda case, fold: maps[case.name].astype(np.float32)))
 
 
-def against_normal(cases: Sequence[Case], healed: Callable[[Case], np.ndarray]) -> Scored:
-    """Heat maps of `healed(case)` [N, 80, 96, 80] against cross-fitted normal brains."""
+def against_normal(cases: Sequence[Case], healed: Callable[[Case], Healed]) -> Scored:
+    """Heat maps of `healed(case)` against cross-fitted normal brains."""
     fold_of = folds([case.subject for case in cases])
     normal = _Normals(cases, healed)
     references = {fold: normal.without(fold) for fold in set(fold_of.values())}
@@ -61,7 +62,7 @@ def against_normal(cases: Sequence[Case], healed: Callable[[Case], np.ndarray]) 
 class _Normals:
     """Residuals of the normal brains in template space, made once."""
 
-    def __init__(self, cases: Sequence[Case], healed: Callable[[Case], np.ndarray]) -> None:
+    def __init__(self, cases: Sequence[Case], healed: Callable[[Case], Healed]) -> None:
         fold_of = folds([case.subject for case in cases])
         self.folds = [fold_of[case.subject] for case in cases if case.normal]
         self.residuals, self.weights = [], []

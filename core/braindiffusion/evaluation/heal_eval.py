@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from .. import healing, heatmap
+from ..healing import Healed
 from ..models.loading import Model, load_model
 from . import baselines, metrics
 from .cases import Case, training_maps, val_cases
@@ -27,25 +28,23 @@ is enough.
 
 @dataclass(frozen=True)
 class Healer:
-    """`healed(case)`: samples [N, 80, 96, 80] of one method, kept on disk. The method under test is called
-    here only.
-    """
+    """`healed(case)` by one method, kept on disk. The method under test is called here only."""
 
     setting: Setting
     model: Model
     method: str
 
-    def __call__(self, case: Case) -> np.ndarray:
+    def __call__(self, case: Case) -> Healed:
         inside = case.image > 0
         key = key_of(
             self.model.card.sha256, repr((SAMPLES, STEPS, healing.PARTIAL_LEVELS)), case.image.tobytes()
         )
-        kept = self.setting.cached(f"{self.method}-{case.name}", key, lambda: self._make(case, inside))[
-            "inside"
-        ]
-        samples = np.zeros((len(kept), *inside.shape), np.float32)
-        samples[:, inside] = kept
-        return samples
+        kept = self.setting.cached(f"{self.method}-{case.name}", key, lambda: self._make(case, inside))
+        samples = np.zeros((len(kept["samples"]), *inside.shape), np.float32)
+        samples[:, inside] = kept["samples"]
+        mean = np.zeros(inside.shape, np.float32)
+        mean[inside] = kept["mean"]
+        return Healed(samples, mean)
 
     def _make(self, case: Case, inside: np.ndarray) -> Arrays:
         how: dict[str, Any] = {"device": self.setting.plan.device, "precision": self.setting.plan.precision}
@@ -53,10 +52,10 @@ class Healer:
         first = crc32(case.name.encode()) // 2
         if self.method == "guided":
             seeds = range(first, first + SAMPLES)
-            samples = healing.guided(self.model, case.image, seeds, STEPS, around=case.frame.expected, **how)
+            healed = healing.guided(self.model, case.image, seeds, STEPS, around=case.frame.expected, **how)
         else:
-            samples = healing.partial(self.model, case.image, [first], **how)
-        return {"inside": samples[:, inside].astype(np.float16)}
+            healed = healing.partial(self.model, case.image, [first], **how)
+        return {"samples": healed.samples[:, inside].astype(np.float16), "mean": healed.mean[inside]}
 
 
 def run(setting: Setting) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def _residual(cases: Sequence[Case], healed: Healer) -> dict[str, Any]:
     means, tails = [], []
     for case in cases:
         if case.normal:
-            change = np.abs(case.image - healed(case).mean(0))[case.image > 0]
+            change = np.abs(case.image - healed(case).mean)[case.image > 0]
             means.append(float(change.mean()))
             tails.append(float(np.percentile(change, 95)))
     interval = metrics.bootstrap_interval(means)

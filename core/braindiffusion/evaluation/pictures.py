@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..healing import Healed
 from ..imaging.volume import Volume
 from ..report import CORNER_TEXT, Plane, content_box, cut, gray_window
 from .cases import Case
@@ -97,7 +98,7 @@ def spectrum(path: Path, frequency: np.ndarray, real: np.ndarray, made: np.ndarr
 
 
 def implant_sheet(
-    path: Path, cases: Sequence[Case], scored: Scored, healed: Callable[[Case], np.ndarray]
+    path: Path, cases: Sequence[Case], scored: Scored, healed: Callable[[Case], Healed]
 ) -> None:
     """One implanted copy of up to six brains: scan with the truth outlined, mean healed sample, heat map."""
     chosen = [case for case in cases if case.index == 1][:6]
@@ -112,7 +113,7 @@ def implant_sheet(
         index = int(truth.sum((0, 1)).argmax())
         row, first = axes[n // 3], 3 * (n % 3)
         z = scored.maps[case.name].astype(np.float32)
-        _trio(row[first : first + 3], case.image, healed(case).mean(0), z, every, index)
+        _trio(row[first : first + 3], case.image, healed(case).mean, z, every, index)
         lesion = case.lesions[largest - 1]
         _title(row[first + 1], f"{case.subject}: {lesion.volume_ml:.1f} ml, {lesion.contrast:+.0%}")
     _mark(figure)

@@ -72,6 +72,10 @@ def log_bias_field(model: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (full - full[mask].mean()).astype(np.float32)
 
 
+_MERGED = 0.5
+"""Grey and white matter whose means are closer than this many standard deviations have merged."""
+
+
 def tissue_means(
     values: np.ndarray, priors: np.ndarray, iterations: int = 30
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,8 +83,19 @@ def tissue_means(
 
     Expectation maximisation of a Gaussian mixture whose weights vary in space (unified segmentation,
     Ashburner and Friston 2005): `priors` (3, N) sums to one. A uniform outlier class takes lesions and rims,
-    so that they move no landmark.
+    so that they move no landmark. Where ventricles fill much of what is white matter in the template, the
+    white class widens until it takes them too and its mean falls on the grey one's; one deviation for all
+    three then keeps them apart.
     """
+    means, deviations, shares = _mixture(values, priors, iterations, shared=False)
+    if abs(means[2] - means[1]) < _MERGED * deviations[1:].mean():
+        return _mixture(values, priors, iterations, shared=True)
+    return means, deviations, shares
+
+
+def _mixture(
+    values: np.ndarray, priors: np.ndarray, iterations: int, shared: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     spread = float(values.std()) + 1e-6
     means = (priors**4 @ values) / (priors**4).sum(1)
     deviations = np.full(3, spread / 2)
@@ -91,5 +106,7 @@ def tissue_means(
         posterior = likelihood / (likelihood.sum(0) + outlier)
         weight = posterior.sum(1) + 1e-6
         means = (posterior @ values) / weight
-        deviations = np.sqrt((posterior * (values - means[:, None]) ** 2).sum(1) / weight) + 0.01 * spread
+        squares = (posterior * (values - means[:, None]) ** 2).sum(1)
+        variance = np.full(3, squares.sum() / weight.sum()) if shared else squares / weight
+        deviations = np.sqrt(variance) + 0.01 * spread
     return means, deviations, weight / len(values)

@@ -1,12 +1,12 @@
 """The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw output
-F,
-and how little the guide is to be trusted.
+F.
 
 A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
 skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
 so that no block edge shows. What the training brains look like at each place is an input too: without a guide
 their mean, with one their mean brought to it, its z-score against them and its mirror image, so that healing
-starts where a population z-score ends.
+starts where a population z-score ends. What diffuses is the difference to what is expected, the guide or that
+mean: it is four times smaller than the brain itself, and the network need not learn the average brain.
 """
 
 from __future__ import annotations
@@ -22,20 +22,17 @@ from ..diffusion.cond import Cond
 from ..diffusion.denoise import Edm
 from ..diffusion.path import Node
 from ..imaging.expected import population
-from ..imaging.grid import GRID_SHAPE
 from .haar import fold, unfold
 
 _GAIN = 4.0
 """Factor on the output, so that the narrow last layer need not learn large weights."""
 _DETAIL_FLOOR = 0.03
 """Where the noise is weaker than this (white matter is 1), detail is given in units of it."""
+SIGMA_DATA = 0.2
+"""Standard deviation of brains around their mean, inside it (0.199 over the training brains)."""
 CONTEXT = 3
 """Maps that go with a guide: what the population shows there, the guide's z-score, its mirror image."""
 _Z_UNIT, _Z_MOST = 4.0, 8.0
-
-
-_RARE = -4.6
-"""Logit at which training begins that a voxel of a guide is not to be trusted: one in a hundred."""
 
 
 def _zero(module: nn.Module) -> nn.Module:
@@ -71,12 +68,18 @@ class ConditionEmbedding(nn.Module):
         )
 
     def forward(
-        self, c_noise: Tensor, covariates: Tensor, known: Tensor, real: Tensor, has_guide: Tensor
+        self,
+        c_noise: Tensor,
+        covariates: Tensor,
+        known: Tensor,
+        real: Tensor,
+        has_guide: Tensor,
     ) -> Tensor:
         wave = get_timestep_embedding(1000 * c_noise.float(), self.frequencies)
         known = known.to(wave)
-        flags = torch.stack([(real > 0.75).to(wave), (real < 0.25).to(wave), has_guide.to(wave)], 1)
-        return self.noise(wave) + self.condition(torch.cat([covariates.to(wave) * known, known, flags], 1))
+        flags = [real > 0.75, real < 0.25, has_guide]
+        told = torch.stack([flag.to(wave) for flag in flags], 1)
+        return self.noise(wave) + self.condition(torch.cat([covariates.to(wave) * known, known, told], 1))
 
 
 class Level(nn.Module):
@@ -99,8 +102,6 @@ class PriorNet(nn.Module):
     full-resolution width; `context` how many maps go with a guide.
     """
 
-    typical: Tensor
-
     def __init__(
         self,
         covariates: int = 4,
@@ -108,8 +109,7 @@ class PriorNet(nn.Module):
         blocks: tuple[int, ...] = (2, 2, 2, 2),
         fine: int = 8,
         context: int = CONTEXT,
-        outputs: int = 2,
-        sigma_data: float | None = 0.35,
+        sigma_data: float | None = SIGMA_DATA,
     ) -> None:
         super().__init__()
         self.sigma_data = sigma_data
@@ -125,11 +125,7 @@ class PriorNet(nn.Module):
         self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv3d(widths[0], 8 * fine, 1))
         self.fine_in = nn.Conv3d(images, fine, 3, padding=1)
         self.fine_mid = nn.Conv3d(fine, fine, 3, padding=1)
-        self.fine_out = _zero(nn.Conv3d(fine, outputs, 3, padding=1))
-        nn.init.constant_(self.fine_out.bias[1:], _RARE / _GAIN)  # type: ignore[index]
-        typical = torch.zeros(1, context, *GRID_SHAPE)
-        typical[:, :1] = torch.from_numpy(population().typical.copy())
-        self.register_buffer("typical", typical, persistent=False)
+        self.fine_out = _zero(nn.Conv3d(fine, 1, 3, padding=1))
 
     def forward(
         self,
@@ -137,7 +133,7 @@ class PriorNet(nn.Module):
         c_noise: Tensor,
         guide: Tensor,
         hole: Tensor,
-        context: Tensor | None,
+        context: Tensor,
         has_guide: Tensor,
         covariates: Tensor,
         known: Tensor,
@@ -146,11 +142,10 @@ class PriorNet(nn.Module):
         """x [B, 2, X, Y, Z] with sides divisible by 16; guide, hole [B, 1, X, Y, Z]; context [B, C, X, Y, Z];
         c_noise, has_guide, real [B]; covariates, known [B, K].
 
-        Returns [B, 2, X, Y, Z]: F, and the logit that the guide is wrong at a voxel.
+        Returns F [B, 1, X, Y, Z].
 
-        x: the noisy image scaled to unit variance (EDM's c_in), and its finest detail in units of the noise.
-        guide and hole are zero where absent. A context that is None, or zero for a sample, is that of no
-        guide. real: 1 real, 0 synthetic, 0.5 not said.
+        x: the noisy difference scaled to unit variance (EDM's c_in), and its finest detail in units of the
+        noise. guide and hole are zero where absent. real: 1 real, 0 synthetic, 0.5 not said.
         """
         image, detail = x[:, :1], x[:, 1:]
         if self.sigma_data is not None:
@@ -160,7 +155,7 @@ class PriorNet(nn.Module):
             detail, calmed = calm * detail, calm * image
         else:
             calmed = image
-        shown = torch.cat([detail, guide, hole, self._context(x, context)], 1)
+        shown = torch.cat([detail, guide, hole, context.to(x)], 1)
         full, fine = (
             torch.cat([some, shown], 1).contiguous(memory_format=torch.channels_last_3d)
             for some in (image, calmed)
@@ -180,64 +175,80 @@ class PriorNet(nn.Module):
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
-    def _context(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """`context`, or that of no guide where it is not given; a grid of other size stretches the latter."""
-        typical = self.typical.to(x)
-        if typical.shape[2:] != x.shape[2:]:
-            typical = nn.functional.interpolate(typical, size=x.shape[2:], mode="trilinear")
-        typical = typical.expand(x.shape[0], -1, -1, -1, -1)
-        if context is None:
-            return typical
-        given = context.flatten(1).any(1).view(-1, 1, 1, 1, 1)
-        return torch.where(given, context.to(x), typical)
-
 
 @dataclass(frozen=True)
 class PriorDenoiser:
-    """The Denoiser of a PriorNet: EDM's preconditioning (methods.md A09), and a guide that is trusted or not
-    (B3.9).
+    """The Denoiser of a PriorNet: EDM's preconditioning (methods.md A09) around what is expected.
 
-    Where a guide is followed, a healthy voxel is either the guide's own or one that the network has to draw,
-    as it draws inside a hole and without a guide. The posterior mean is then
-    p * drawn + (1 - p) * guide, with p the probability that the guide is wrong there given all that is seen.
-    Normal tissue, where p is near 0, therefore comes back as it is.
+    What diffuses is the difference to the guide where one is followed (B3.9), and to the mean of the training
+    brains in a hole and without a guide; its standard deviation is `sigma_data` (white matter is 1). A guide
+    without a hole may be wrong anywhere inside its brain; one with a hole is right everywhere else.
     """
 
     net: nn.Module
-    sigma_data: float = 0.35
+    sigma_data: float = SIGMA_DATA
 
     def __call__(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """x0 [B, 1, X, Y, Z] at x of that shape; `node` holds numbers or tensors that broadcast against x."""
-        raw, wrong = self.raw(x, node, cond)
-        drawn = self.edm.to_x0(raw.to(x.dtype), x, node)
-        guide, _, followed = self.shown(x, cond)
-        p = torch.where(followed, torch.sigmoid(wrong.to(x.dtype)), 1.0)
-        return p * drawn + (1 - p) * guide
+        expected, followed = self.expected(x, cond)
+        raw = self.raw(x, node, cond).to(x.dtype)
+        x0 = expected + self.edm.to_x0(raw, x - node.alpha * expected, node)
+        return torch.where(followed & ~self.doubted(x, cond), expected, x0)
+
+    def target(self, x0: Tensor, x: Tensor, node: Node, cond: Cond) -> Tensor:
+        """The raw output [B, 1, X, Y, Z] that means x0 at x."""
+        expected, _ = self.expected(x, cond)
+        return self.edm.from_x0(x0 - expected, x - node.alpha * expected, node)
 
     @property
     def edm(self) -> Edm:
-        """The preconditioning of what is drawn."""
+        """The preconditioning of the difference."""
         return Edm(self.sigma_data)
 
-    def shown(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor, Tensor]:
-        """The guide and its hole, 0 where there is none, and where (bool) it is followed: [B, 1, X, Y, Z]."""
-        guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
-        flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
-        has_guide = flag.to(x).view(-1, 1, 1, 1, 1)
-        return guide * has_guide, hole, (has_guide > 0.5) & (hole < 0.5)
+    def expected(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
+        """What is expected at each voxel, and whether (bool) that is a guide: [B, 1, X, Y, Z]."""
+        guide, hole = self._shown(x, cond)
+        followed = (self._flag(x, cond) > 0.5) & (hole < 0.5)
+        return torch.where(followed, guide, self._context(x, cond)[:, :1]), followed
 
-    def raw(self, x: Tensor, node: Node, cond: Cond) -> tuple[Tensor, Tensor]:
-        """The network's output F for what is drawn, and the logit that the guide is wrong: each [B, 1, X, Y,
-        Z].
-        """
-        guide, hole, _ = self.shown(x, cond)
+    def doubted(self, x: Tensor, cond: Cond) -> Tensor:
+        """Where (bool) a guide is followed that may be wrong: [B, 1, X, Y, Z]."""
+        expected, followed = self.expected(x, cond)
+        _, hole = self._shown(x, cond)
+        return followed & (expected > 0) & ~(hole > 0.5).flatten(1).any(1).view(-1, 1, 1, 1, 1)
+
+    def raw(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
+        """The network's output F [B, 1, X, Y, Z]."""
+        guide, hole = self._shown(x, cond)
+        difference = x - node.alpha * self.expected(x, cond)[0]
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
-        scale = 1 / (node.sigma**2 + (node.alpha * self.sigma_data) ** 2) ** 0.5
-        detail = (x - functional.avg_pool3d(x, 3, 1, 1)) / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
-        noisy = torch.cat([scale * x, detail], 1)
+        detail = difference - functional.avg_pool3d(difference, 3, 1, 1)
+        detail = detail / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
+        noisy = torch.cat([self.edm.scale_in(node) * difference, detail], 1)
+        told = (self._flag(x, cond).flatten(), cond.covariates, cond.known, cond.real)
+        return self.net(noisy, level, guide, hole, self._context(x, cond), *told)
+
+    def _flag(self, x: Tensor, cond: Cond) -> Tensor:
+        """1 where a sample has a guide, [B, 1, 1, 1, 1]."""
         flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
-        told = (flag, cond.covariates, cond.known, cond.real)
-        context = None if cond.context is None else cond.context * flag.to(x).view(-1, 1, 1, 1, 1)
-        output = self.net(noisy, level, guide, hole, context, *told)
-        return output[:, :1], output[:, 1:]
+        return flag.to(x).view(-1, 1, 1, 1, 1)
+
+    def _shown(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
+        """The guide and its hole [B, 1, X, Y, Z], 0 where there is none."""
+        guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
+        return guide * self._flag(x, cond), hole
+
+    def _context(self, x: Tensor, cond: Cond) -> Tensor:
+        """The context [B, 3, X, Y, Z]. Without one, or where it is 0, the mean is that of the model grid,
+        stretched to another; without a guide nothing but the mean is told.
+        """
+        typical = torch.from_numpy(population().typical.copy()).to(x)[None, None]
+        if typical.shape[2:] != x.shape[2:]:
+            typical = functional.interpolate(typical, size=x.shape[2:], mode="trilinear")
+        if cond.context is None:
+            return functional.pad(typical.expand_as(x), (0,) * 7 + (CONTEXT - 1,))
+        context = cond.context.to(x)
+        given = context.flatten(1).any(1).view(-1, 1, 1, 1, 1)
+        mean = torch.where(given, context[:, :1], typical)
+        return torch.cat([mean, context[:, 1:] * self._flag(x, cond)], 1)

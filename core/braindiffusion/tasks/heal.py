@@ -107,28 +107,28 @@ def run(
     verdict = judge(frame, sizes, _outside(model, told), faces_cut(frame))
 
     seeds = [parameters.seed + n for n in range(parameters.samples)]
-    healing = heal(
+    steps = heal(
         model, frame.image, seeds, parameters.steps, told,
         method=parameters.method, around=frame.expected,
         device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    samples = yield from _following(healing, 0.2, 0.75, "Healing")
+    healed = yield from _following(steps, 0.2, 0.75, "Healing")
     yield Progress(0.77, "Comparing with normal brains")
-    warm = heat(frame.image, samples, frame, normal)
+    warm = heat(frame.image, healed, frame, normal)
     judged = _judged(anatomy, verdict.large_ventricles)
     z, signed = warm.z * judged, warm.signed * judged
     threshold = parameters.threshold or normal.threshold
     numbered, count = regions(z, threshold)
 
     yield Progress(0.82, "Naming the findings")
-    structures = segmenter.segment_model(normalise(torch.from_numpy(samples.mean(0))), frame).labels
+    structures = segmenter.segment_model(normalise(torch.from_numpy(healed.mean)), frame).labels
     yield Progress(0.88, "Bringing the results to the scan's grid")
     native = frame.to_native(numbered.astype(np.int16), order=0)
-    agreeing = (np.sign(frame.image - samples) == np.sign(signed)).mean(0)
+    agreeing = (np.sign(frame.image - healed.samples) == np.sign(signed)).mean(0)
     rows = measure(numbered, count, signed, agreeing, structures, frame, native, scan.voxel_ml)
-    healed, changed = composite(data, frame, samples.mean(0), numbered > 0)
+    on_grid, changed = composite(data, frame, healed.mean, numbered > 0)
     on_scan = {
-        "healed": healed,
+        "healed": on_grid,
         "heatmap": frame.to_native(z),
         "spread": frame.to_native(warm.spread),
         "findings_labels": native,
@@ -144,7 +144,7 @@ def run(
         "threshold": threshold,
         "calibration": {"brains": normal.brains, "threshold": normal.threshold},
         "voxels_changed": int(changed.sum()),
-        "voxels_outside_changed": int((healed != data)[~changed].sum()),
+        "voxels_outside_changed": int((on_grid != data)[~changed].sum()),
         "figures": verdict.figures,
         "to_model_grid": frame.rigid.tolist(),
     }

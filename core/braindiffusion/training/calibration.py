@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..healing import guided, partial
+from ..healing import Healed, guided, partial
 from ..heatmap import NormalMaps, calibrate, heat, regions, residual, to_template
 from ..imaging.frame import Frame
 from ..models.loading import Model
@@ -28,27 +28,27 @@ def framed(root: Path, split: str) -> dict[str, Frame]:
     return frames
 
 
-def healed(model: Model, frame: Frame, method: str, steps: int, samples: int) -> np.ndarray:
-    """Healed samples [N, 80, 96, 80] of one brain, as the task would draw them."""
+def healed(model: Model, frame: Frame, method: str, steps: int, samples: int) -> Healed:
+    """One brain healed as the task would."""
     seeds = [SEED + n for n in range(samples)]
     if method == "guided":
         return guided(model, frame.image, seeds, steps, around=frame.expected, precision=_precision())
     return partial(model, frame.image, seeds, steps, precision=_precision())
 
 
-def fit(cases: list[tuple[Frame, np.ndarray]], threshold: float = np.inf) -> NormalMaps:
-    """Normal maps from (frame, healed samples) of several brains."""
-    residuals = [to_template(residual(frame.image, samples), frame) for frame, samples in cases]
+def fit(cases: list[tuple[Frame, Healed]], threshold: float = np.inf) -> NormalMaps:
+    """Normal maps from (frame, healed) of several brains."""
+    residuals = [to_template(residual(frame.image, healed), frame) for frame, healed in cases]
     weights = [to_template((frame.image > 0).astype(np.float32), frame) for frame, _ in cases]
     return NormalMaps.fit(residuals, weights, threshold)
 
 
-def cross_fitted(cases: list[tuple[Frame, np.ndarray]], folds: int = FOLDS) -> list[np.ndarray]:
+def cross_fitted(cases: list[tuple[Frame, Healed]], folds: int = FOLDS) -> list[np.ndarray]:
     """|z| map [80, 96, 80] of each brain from normal maps that do not know it."""
     maps = []
-    for n, (frame, samples) in enumerate(cases):
+    for n, (frame, brain) in enumerate(cases):
         others = [case for m, case in enumerate(cases) if m % folds != n % folds]
-        maps.append(heat(frame.image, samples, frame, fit(others)).z)
+        maps.append(heat(frame.image, brain, frame, fit(others)).z)
     return maps
 
 

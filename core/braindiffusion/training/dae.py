@@ -61,7 +61,7 @@ def _worn(generator: Generator, image: Tensor) -> Tensor:
 
 def build() -> PriorNet:
     """The network of `t1-brain-2mm` without covariates; the template stands for a guide's context."""
-    return PriorNet(covariates=0, context=1, outputs=1, sigma_data=None)
+    return PriorNet(covariates=0, context=1, sigma_data=None)
 
 
 def _template_on(x: Tensor) -> Tensor:

@@ -62,15 +62,19 @@ def diffeomorphism(
     """Displacement [3, X, Y, Z] in voxels of a smooth invertible deformation with about `amplitude` voxels
     RMS.
 
-    A stationary velocity field is integrated by scaling and squaring on a grid four times coarser.
+    A stationary velocity field is integrated on a grid four times coarser.
     """
     coarse = tuple(n // 4 for n in shape)
-    velocity = smooth_field(generator, coarse, wavelength / 4, 3) * amplitude / 4
-    flow = velocity / 2**5
-    grid = identity_grid(coarse)
+    flow = exponential(smooth_field(generator, coarse, wavelength / 4, 3) * amplitude / 4)
+    return 4 * functional.interpolate(flow[None], size=shape, mode="trilinear", align_corners=False)[0]
+
+
+def exponential(velocity: Tensor) -> Tensor:
+    """Displacement [3, X, Y, Z] in voxels of the flow of a stationary `velocity`, by scaling and squaring."""
+    flow, grid = velocity / 2**5, identity_grid(tuple(velocity.shape[1:]))
     for _ in range(5):
         flow = flow + warp(flow, grid + flow, outside="border")
-    return 4 * functional.interpolate(flow[None], size=shape, mode="trilinear", align_corners=False)[0]
+    return flow
 
 
 def gaussian_blur(image: Tensor, sigma: float | tuple[float, float, float]) -> Tensor:

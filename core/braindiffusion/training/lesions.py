@@ -87,6 +87,25 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
     return image + soft * (painted.clamp(min=0.0) - image), soft
 
 
+DISTURBANCE = 0.15
+"""Standard deviation of coarse noise, where white matter is 1. Always the same: a network that could tell how
+much there is would trust a scan that has none, and its lesions with it.
+"""
+
+
+def disturb(generator: Generator, image: Tensor) -> Tensor:
+    """`image` [X, Y, Z] with coarse noise all over the brain (methods.md B3.5, A27).
+
+    Lesions are rare voxels; this changes every one and teaches the same: what of an image its surroundings
+    and the population do not explain.
+    """
+    shape, inside = tuple(image.shape), image > 0.05
+    noise = smooth_field(generator, shape, log_uniform(generator, 4, 12))[0]
+    roll = [int(torch.randint(n, (), generator=generator)) for n in shape]
+    changed = image + DISTURBANCE * noise.roll(roll, (0, 1, 2))
+    return torch.where(inside, changed, image)
+
+
 def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """`image` [X, Y, Z] with up to eight lesions inside the brain (image > 0.05), and the union of their soft
     masks.

@@ -25,12 +25,14 @@ from ..nets.anatomy import mirror, normalise
 from .fields import (
     chance,
     diffeomorphism,
+    exponential,
     gaussian_blur,
     identity_grid,
     log_uniform,
     random_linear,
     smooth_field,
     uniform,
+    warp,
 )
 from .lesions import blob, paint
 
@@ -121,6 +123,25 @@ def posed_labels(subject: Subject, shape: tuple[int, int, int], pose: Pose) -> t
     fine = tuple(2 * n for n in shape)
     fine_bend = functional.interpolate(pose.bend[None], size=fine, mode="trilinear", align_corners=False)[0]
     return labels_at(identity_grid(fine) / 2 - 0.25, fine_bend), labels_at(identity_grid(shape), pose.bend)
+
+
+_WIDENING = (4, 5, 14, 43, 44)
+"""FreeSurfer's lateral and third ventricles."""
+
+
+def widened(subject: Subject, shape: tuple[int, int, int], pose: Pose, amount_mm: float) -> Pose:
+    """The pose with ventricles whose walls have moved outwards by up to `amount_mm`, as in old age.
+
+    Tissue flows along the gradient of the blurred ventricles, so nothing tears or folds.
+    """
+    ventricles = torch.from_numpy(np.isin(subject.codes, _WIDENING))[
+        posed_labels(subject, shape, pose)[1].long()
+    ]
+    coarse = functional.avg_pool3d(ventricles.float()[None, None], 2)[0]
+    slope = torch.stack(torch.gradient(gaussian_blur(coarse, 1.5)[0]))
+    velocity = slope / slope.norm(dim=0).max().clamp(min=1e-6) * amount_mm / (2 * GRID_SPACING)
+    flow = functional.interpolate(exponential(velocity)[None], size=shape, mode="trilinear")[0] * 2
+    return pose._replace(bend=flow + warp(pose.bend, identity_grid(shape) + flow, outside="border"))
 
 
 def draw_labels(
@@ -224,6 +245,8 @@ def anatomy_pair(
     and, where it is `aligned`, where it lies: (4, 4) voxel -> template grid voxel.
     """
     pose = draw_pose(generator, shape, ALIGNED if aligned else ANYWHERE)
+    if chance(generator, 0.4):
+        pose = widened(subject, shape, pose, uniform(generator, 2.0, 14.0))
     fine, truth = posed_labels(subject, shape, pose)
     target = torch.from_numpy(from_freesurfer(subject.codes))[truth.long()]
     if chance(generator, 0.45):

@@ -29,7 +29,7 @@ from ..paths import data_root
 from .brains import Brain, brains, draw_brain
 from .fields import chance, log_uniform, moved_grid, warp
 from .label_maps import subjects
-from .lesions import blob, implant
+from .lesions import blob, disturb, implant
 from .population import Subject, degrade, draw_pose, paint_labels, posed_labels, slip, strip, t1_contrast
 from .shapes import training_shapes
 from .trainer import Batch, Plan, train
@@ -42,16 +42,19 @@ COVARIATES = (
     Covariate("ventricles", "Ventricular volume", "ml", 8, 60, (-1, 1)),
     Covariate("brain", "Brain volume", "ml", 850, 1400, (-1, 1)),
 )
-STEPS = {"generate": 0.34, "whole": 0.06, "crops": 0.60}
-"""Shares of the training steps: two whole brains without a guide, two with one, or eight crops with one."""
-GUIDES = {"heal": 0.70, "keep": 0.14, "inpaint": 0.16}
-CROP = (48, 64, 48)
-"""Crops cost a quarter of a brain and are chosen around lesions; the context says where they lie (B4.2)."""
+GUIDES = {"heal": 0.8, "inpaint": 0.2}
+"""Shares of what a guide shows; every step sees one brain without a guide and two with."""
+PART = (64, 80, 64)
+"""Most steps see this much of a brain: half the cost. The context says where it lies (B4.2)."""
+REAL = 0.85
+"""Share of examples that are real brains; the others are T1-like images drawn from label maps."""
+WHOLE = 0.2
+"""Share of the steps that see all of it."""
+SICK = 0.6
+"""Share of the brains to heal that have lesions; all are disturbed."""
 MISPLACED = {"degrees": 1.5, "scale": 0.015, "shear": 0.01, "shift": 1.5}
 """How far registration may be off: degrees, shares, mm."""
 SIGMA_MIN, SIGMA_MAX = 0.01, 80.0
-CHANGED = 0.05
-"""Difference to the healthy brain (white matter 1) from which on a voxel of the guide is wrong."""
 
 
 class Draw:
@@ -68,18 +71,15 @@ class Draw:
         self.typical[0] = torch.from_numpy(population().typical.copy())
 
     def __call__(self, generator: Generator) -> Batch:
-        step = _pick(generator, STEPS)
-        if step == "generate":
-            some = [self._example(generator, "generate") for _ in range(2)]
-        else:
-            some = [self._example(generator, _pick(generator, GUIDES)) for _ in range(2)]
-        if step == "crops":
-            some = [_crop(generator, example) for example in some for _ in range(4)]
+        modes = ["generate", _pick(generator, GUIDES), _pick(generator, GUIDES)]
+        some = [self._example(generator, mode) for mode in modes]
+        if not chance(generator, WHOLE):
+            some = [_part(generator, example) for example in some]
         some = [_noised(generator, example) for example in some]
         return {key: torch.stack([example[key] for example in some]) for key in KEYS}
 
     def _example(self, generator: Generator, mode: str) -> Batch:
-        if chance(generator, 0.7):
+        if chance(generator, REAL):
             brain = self.brains[int(torch.randint(len(self.brains), (), generator=generator))]
             image, values, where = self._real(generator, brain, mode == "generate")
             real = 1.0
@@ -141,10 +141,9 @@ class Draw:
         empty = torch.zeros_like(image)
         if mode == "generate":
             return empty, empty
-        if mode == "keep":
-            return image, empty
         if mode == "heal":
-            return implant(generator, image, self.shapes)[0], empty
+            sick = implant(generator, image, self.shapes)[0] if chance(generator, SICK) else image
+            return disturb(generator, sick), empty
         hole = blob(generator, image > 0.05, log_uniform(generator, 0.5, 120))
         return image * (1 - hole), hole
 
@@ -153,19 +152,12 @@ _IMAGES = ("x0", "guide", "hole", "context")
 KEYS = (*_IMAGES, "has_guide", "covariates", "known", "real", "sigma", "noise")
 
 
-def _crop(generator: Generator, example: Batch) -> Batch:
-    """A part of a guided example of the size CROP: three times in four around a changed voxel, else anywhere
-    in the brain.
-    """
-    changed = (example["x0"] - example["guide"]).abs()[0] > CHANGED
-    wanted = changed if bool(changed.any()) and chance(generator, 0.75) else example["x0"][0] > 0.05
-    places = torch.nonzero(wanted)
-    place = places[int(torch.randint(len(places), (), generator=generator))].tolist()
-    slices = []
-    for middle, size, side in zip(place, CROP, GRID_SHAPE):
-        first = middle - int(torch.randint(size // 4, 3 * size // 4, (), generator=generator))
-        first = min(max(first, 0), side - size)
-        slices.append(slice(first, first + size))
+def _part(generator: Generator, example: Batch) -> Batch:
+    """A part of an example of the size PART, anywhere."""
+    firsts = [
+        int(torch.randint(side - size + 1, (), generator=generator)) for side, size in zip(GRID_SHAPE, PART)
+    ]
+    slices = [slice(first, first + size) for first, size in zip(firsts, PART)]
     return example | {key: example[key][(slice(None), *slices)] for key in _IMAGES}
 
 
@@ -213,10 +205,10 @@ def _conditions(generator: Generator, values: list[float | None], mode: str) -> 
 
 
 def noise_level(generator: Generator) -> float:
-    """sigma: half log-normal where images take shape (EDM), half log-uniform so that the start at 80 is
+    """sigma: mostly log-normal where images take shape (EDM), else log-uniform so that the start at 80 is
     trained too.
     """
-    if chance(generator, 0.5):
+    if chance(generator, 0.7):
         return min(
             max(math.exp(-1.0 + 1.2 * float(torch.randn((), generator=generator))), SIGMA_MIN), SIGMA_MAX
         )
@@ -224,49 +216,35 @@ def noise_level(generator: Generator) -> float:
 
 
 def guided_level(generator: Generator) -> float:
-    """sigma with a guide: two thirds where the guide decides and the noisy image says little, one third
-    below.
-    """
-    low, high = (0.6, 8.0) if chance(generator, 0.65) else (0.02, 0.6)
+    """sigma with a guide: mostly where the guide decides and the noisy image says little."""
+    low, high = (1.0, 8.0) if chance(generator, 0.75) else (0.02, 1.0)
     return log_uniform(generator, low, high)
 
 
-TRUST_WEIGHT = 20.0
-"""Weight of the loss of trust: lesions are a hundredth of a brain, so its gradient is that much weaker than
-the one of what is drawn.
-"""
-
-
 def loss_of(net: nn.Module, batch: Batch) -> Tensor:
-    """EDM's loss where a brain has to be drawn, and the cross entropy of where the guide is wrong.
+    """EDM's loss, of the brain where it has to be drawn and of the change where a guide is followed.
 
-    Drawn is what no guide shows: all of it without a guide, a hole, and with a guide the lesions, whose
-    healthy counterpart is known here. A Dice term beside the cross entropy makes rare lesions count from the
-    start. The batch is [1, samples, ...]: a step's examples come from one draw.
+    The batch is [1, samples, ...]: a step's examples come from one draw.
     """
     batch = {key: value.flatten(0, 1) for key, value in batch.items()}
-    guide, hole, has_guide = batch["guide"], batch["hole"], batch["has_guide"]
     told = (batch["covariates"], batch["known"], batch["real"])
-    cond = Cond(*told, guide=guide, hole=hole, context=batch["context"], has_guide=has_guide)
+    cond = Cond(
+        *told,
+        guide=batch["guide"],
+        hole=batch["hole"],
+        context=batch["context"],
+        has_guide=batch["has_guide"],
+    )
     sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
     node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
-    x = batch["x0"] + sigma * batch["noise"]
-    denoiser = PriorDenoiser(net)
-    raw, wrong = (part.float() for part in denoiser.raw(x, node, cond))
-    _, _, followed = denoiser.shown(x, cond)
-    changed = (batch["x0"] - guide).abs() > CHANGED
-    drawn = (~followed | changed).float()
-    error = (raw - denoiser.edm.from_x0(batch["x0"], x, node)).square()
-    loss = (error * drawn).sum() / drawn.sum().clamp(min=1)
-    asked = followed & (guide > 0)
-    return loss + _trust(wrong[asked], changed[asked].float()) if bool(asked.any()) else loss
+    x, denoiser = batch["x0"] + sigma * batch["noise"], PriorDenoiser(net)
+    _, followed = denoiser.expected(x, cond)
+    error = (denoiser.raw(x, node, cond).float() - denoiser.target(batch["x0"], x, node, cond)).square()
+    return _mean(error, ~followed) + _mean(error, denoiser.doubted(x, cond))
 
 
-def _trust(logit: Tensor, truth: Tensor) -> Tensor:
-    probability = logit.sigmoid()
-    dice = (2 * (probability * truth).sum() + 50) / (probability.sum() + truth.sum() + 50)
-    entropy = functional.binary_cross_entropy_with_logits(logit, truth)
-    return TRUST_WEIGHT * (4 * entropy + 0.5 * (1 - dice))
+def _mean(error: Tensor, where: Tensor) -> Tensor:
+    return (error * where).sum() / where.sum().clamp(min=1)
 
 
 def main(plan: Plan) -> Path:

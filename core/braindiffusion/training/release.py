@@ -18,7 +18,7 @@ from typing import Any
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..models.card import WEIGHTS, Card, read_card, write_card
 from ..models.loading import build, fingerprint, load_file, load_model, sha256
-from ..nets.prior import CONTEXT
+from ..nets.prior import CONTEXT, SIGMA_DATA
 from ..paths import data_root, resources
 from .anatomy import NAME as ANATOMY
 from .prior import COVARIATES, SIGMA_MAX, SIGMA_MIN
@@ -78,7 +78,7 @@ def _prior() -> dict[str, Any]:
                 "context": CONTEXT,
             },
         },
-        "parametrisation": {"kind": "edm, guide trusted or not", "sigma_data": 0.35},
+        "parametrisation": {"kind": "edm around what is expected", "sigma_data": SIGMA_DATA},
         "path": {"kind": "edm", "sigma_min": SIGMA_MIN, "sigma_max": SIGMA_MAX},
         "covariates": [covariate.to_json() for covariate in COVARIATES],
         "frame": _FRAME
@@ -87,8 +87,8 @@ def _prior() -> dict[str, Any]:
             "data": "48 skull-stripped T1w brains of OpenNeuro ds002748 (CC0; adults of 19 to 52, one site, "
             "structurally normal, most of them with depression), and T1-like images drawn from 13 label maps "
             "of SynthSeg (Apache-2.0); lesion shapes of open_ms_data (CC BY) and OpenNeuro ds004889 (CC0)",
-            "method": "EDM (Karras 2022) and a guide that is trusted or not; pairs after Lawry Aguila "
-            "et al. 2025",
+            "method": "EDM (Karras 2022) around what is expected; pairs after Lawry Aguila et al. 2025, "
+            "coarse noise after Kascenas et al. 2022",
         },
         "licence": "Apache-2.0",
     }
