@@ -111,7 +111,9 @@ def heat(image: np.ndarray, healed: Healed, frame: Frame, normal: NormalMaps) ->
     spread = healed.samples.std(0, ddof=1) if len(healed.samples) > 1 else np.zeros_like(image)
     # Outside the template the normal maps are 0: the typical deviation stands in.
     deviation = np.where(deviation > 0, deviation, floor)
-    uncertainty = np.sqrt(deviation**2 + gaussian_filter(spread, RESIDUAL_SIGMA) ** 2)
+    # The residual is that of a mean, so the samples' doubt enters as its standard error.
+    doubt = gaussian_filter(spread, RESIDUAL_SIGMA) / len(healed.samples) ** 0.5
+    uncertainty = np.sqrt(deviation**2 + doubt**2)
     signed = (residual(image, healed) - mean) / uncertainty * inside
     return Heat(
         np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32)
