@@ -100,7 +100,7 @@ def spectrum(path: Path, frequency: np.ndarray, real: np.ndarray, made: np.ndarr
 def implant_sheet(
     path: Path, cases: Sequence[Case], scored: Scored, healed: Callable[[Case], Healed]
 ) -> None:
-    """One implanted copy of up to six brains: scan with the truth outlined, mean healed sample, heat map."""
+    """One implanted copy of up to six brains: scan with the truth outlined, healed, heat map."""
     chosen = [case for case in cases if case.index == 1][:6]
     figure, axes = _figure(
         len(chosen) // 3 + (len(chosen) % 3 > 0), 9, (13, 1.75 * -(-len(chosen) // 3) + 0.3)

@@ -1,17 +1,18 @@
-"""The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw output
-F.
+"""The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw
+output F.
 
 A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
 skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
 so that no block edge shows. What the training brains look like at each place is an input too: without a guide
 their mean, with one their mean brought to it, its z-score against them and its mirror image, so that healing
 starts where a population z-score ends. What diffuses is the difference to what is expected, the guide or that
-mean: it is four times smaller than the brain itself, and the network need not learn the average brain.
+mean: it is much smaller than the brain itself, and the network need not learn the average brain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from monai.networks.nets.diffusion_model_unet import DiffusionUNetResnetBlock, get_timestep_embedding
@@ -29,7 +30,7 @@ _GAIN = 4.0
 _DETAIL_FLOOR = 0.03
 """Where the noise is weaker than this (white matter is 1), detail is given in units of it."""
 SIGMA_DATA = 0.2
-"""Standard deviation of brains around their mean, inside it (0.199 over the training brains)."""
+"""Standard deviation of brains around what is expected of them, about, where white matter is 1."""
 CONTEXT = 3
 """Maps that go with a guide: what the population shows there, the guide's z-score, its mirror image."""
 _Z_UNIT, _Z_MOST = 4.0, 8.0
@@ -68,18 +69,12 @@ class ConditionEmbedding(nn.Module):
         )
 
     def forward(
-        self,
-        c_noise: Tensor,
-        covariates: Tensor,
-        known: Tensor,
-        real: Tensor,
-        has_guide: Tensor,
+        self, c_noise: Tensor, covariates: Tensor, known: Tensor, real: Tensor, has_guide: Tensor
     ) -> Tensor:
         wave = get_timestep_embedding(1000 * c_noise.float(), self.frequencies)
         known = known.to(wave)
-        flags = [real > 0.75, real < 0.25, has_guide]
-        told = torch.stack([flag.to(wave) for flag in flags], 1)
-        return self.noise(wave) + self.condition(torch.cat([covariates.to(wave) * known, known, told], 1))
+        flags = torch.stack([(real > 0.75).to(wave), (real < 0.25).to(wave), has_guide.to(wave)], 1)
+        return self.noise(wave) + self.condition(torch.cat([covariates.to(wave) * known, known, flags], 1))
 
 
 class Level(nn.Module):
@@ -176,6 +171,17 @@ class PriorNet(nn.Module):
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
 
+class _Shown(NamedTuple):
+    """What a batch is shown: [B, 1, X, Y, Z], the context [B, 3, X, Y, Z]; the last two are bool."""
+
+    guide: Tensor
+    hole: Tensor
+    context: Tensor
+    expected: Tensor
+    followed: Tensor
+    doubted: Tensor
+
+
 @dataclass(frozen=True)
 class PriorDenoiser:
     """The Denoiser of a PriorNet: EDM's preconditioning (methods.md A09) around what is expected.
@@ -190,10 +196,10 @@ class PriorDenoiser:
 
     def __call__(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """x0 [B, 1, X, Y, Z] at x of that shape; `node` holds numbers or tensors that broadcast against x."""
-        expected, followed = self.expected(x, cond)
-        raw = self.raw(x, node, cond).to(x.dtype)
-        x0 = expected + self.edm.to_x0(raw, x - node.alpha * expected, node)
-        return torch.where(followed & ~self.doubted(x, cond), expected, x0)
+        shown = self._shown(x, cond)
+        raw = self._raw(x, node, cond, shown).to(x.dtype)
+        x0 = shown.expected + self.edm.to_x0(raw, x - node.alpha * shown.expected, node)
+        return torch.where(shown.followed & ~shown.doubted, shown.expected, x0)
 
     def target(self, x0: Tensor, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """The raw output [B, 1, X, Y, Z] that means x0 at x."""
@@ -207,37 +213,41 @@ class PriorDenoiser:
 
     def expected(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
         """What is expected at each voxel, and whether (bool) that is a guide: [B, 1, X, Y, Z]."""
-        guide, hole = self._shown(x, cond)
-        followed = (self._flag(x, cond) > 0.5) & (hole < 0.5)
-        return torch.where(followed, guide, self._context(x, cond)[:, :1]), followed
+        shown = self._shown(x, cond)
+        return shown.expected, shown.followed
 
     def doubted(self, x: Tensor, cond: Cond) -> Tensor:
         """Where (bool) a guide is followed that may be wrong: [B, 1, X, Y, Z]."""
-        expected, followed = self.expected(x, cond)
-        _, hole = self._shown(x, cond)
-        return followed & (expected > 0) & ~(hole > 0.5).flatten(1).any(1).view(-1, 1, 1, 1, 1)
+        return self._shown(x, cond).doubted
 
     def raw(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """The network's output F [B, 1, X, Y, Z]."""
-        guide, hole = self._shown(x, cond)
-        difference = x - node.alpha * self.expected(x, cond)[0]
+        return self._raw(x, node, cond, self._shown(x, cond))
+
+    def _raw(self, x: Tensor, node: Node, cond: Cond, shown: _Shown) -> Tensor:
+        difference = x - node.alpha * shown.expected
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
         detail = difference - functional.avg_pool3d(difference, 3, 1, 1)
         detail = detail / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
         noisy = torch.cat([self.edm.scale_in(node) * difference, detail], 1)
         told = (self._flag(x, cond).flatten(), cond.covariates, cond.known, cond.real)
-        return self.net(noisy, level, guide, hole, self._context(x, cond), *told)
+        return self.net(noisy, level, shown.guide, shown.hole, shown.context, *told)
 
     def _flag(self, x: Tensor, cond: Cond) -> Tensor:
         """1 where a sample has a guide, [B, 1, 1, 1, 1]."""
         flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
         return flag.to(x).view(-1, 1, 1, 1, 1)
 
-    def _shown(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
-        """The guide and its hole [B, 1, X, Y, Z], 0 where there is none."""
+    def _shown(self, x: Tensor, cond: Cond) -> _Shown:
+        """Guide and hole are 0 where there is none."""
         guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
-        return guide * self._flag(x, cond), hole
+        flag = self._flag(x, cond)
+        guide, context = guide * flag, self._context(x, cond)
+        followed = (flag > 0.5) & (hole < 0.5)
+        expected = torch.where(followed, guide, context[:, :1])
+        whole = ~(hole > 0.5).flatten(1).any(1).view(-1, 1, 1, 1, 1)
+        return _Shown(guide, hole, context, expected, followed, followed & (expected > 0) & whole)
 
     def _context(self, x: Tensor, cond: Cond) -> Tensor:
         """The context [B, 3, X, Y, Z]. Without one, or where it is 0, the mean is that of the model grid,
