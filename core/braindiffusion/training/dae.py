@@ -16,7 +16,7 @@ from ..imaging.template import template
 from ..nets.prior import PriorNet
 from ..paths import data_root
 from .brains import Brain, brains, draw_brain
-from .fields import chance, log_uniform
+from .fields import chance, log_uniform, rolled
 from .population import degrade
 from .trainer import Batch, Plan, train
 
@@ -34,8 +34,7 @@ def coarse_noise(generator: Generator, foreground: Tensor) -> Tensor:
     shape = foreground.shape
     nodes = torch.randn(1, 1, *(n // NODE_SPACING for n in shape), generator=generator)
     field = functional.interpolate(nodes, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
-    shifts = [int(torch.randint(n, (), generator=generator)) for n in shape]
-    return NOISE_SD * field.roll(shifts, (0, 1, 2)) * foreground
+    return NOISE_SD * rolled(generator, field) * foreground
 
 
 class Draw:

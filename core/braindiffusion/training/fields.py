@@ -35,6 +35,12 @@ def smooth_field(
     return 1.5 * functional.interpolate(seed, size=tuple(shape), mode="trilinear", align_corners=True)[0]
 
 
+def rolled(generator: Generator, field: Tensor) -> Tensor:
+    """`field` [X, Y, Z] shifted round its grid at random, so that its nodes lie anywhere."""
+    shifts = [int(torch.randint(n, (), generator=generator)) for n in field.shape]
+    return field.roll(shifts, (0, 1, 2))
+
+
 def identity_grid(shape: tuple[int, ...]) -> Tensor:
     """Voxel indices [3, X, Y, Z]."""
     return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij"))

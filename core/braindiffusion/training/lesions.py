@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..imaging.grid import VOXEL_ML
-from .fields import chance, gaussian_blur, log_uniform, smooth_field, uniform
+from .fields import chance, gaussian_blur, log_uniform, rolled, smooth_field, uniform
 
 
 def blob(generator: Generator, inside: Tensor, volume_ml: float) -> Tensor:
@@ -99,11 +99,8 @@ def disturb(generator: Generator, image: Tensor) -> Tensor:
     Lesions are rare voxels; this changes every one and teaches the same: what of an image its surroundings
     and the population do not explain.
     """
-    shape, inside = tuple(image.shape), image > 0.05
-    noise = smooth_field(generator, shape, log_uniform(generator, 4, 12))[0]
-    roll = [int(torch.randint(n, (), generator=generator)) for n in shape]
-    changed = image + DISTURBANCE * noise.roll(roll, (0, 1, 2))
-    return torch.where(inside, changed, image)
+    noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, 4, 12))[0]
+    return torch.where(image > 0.05, image + DISTURBANCE * rolled(generator, noise), image)
 
 
 def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
