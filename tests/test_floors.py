@@ -15,7 +15,7 @@ CORE = Path(braindiffusion.__file__).parent
 
 # From the ground up; floors on one line do not know of each other. A floor is a folder, or files.
 HOUSE = [
-    {"errors": "errors", "paths": "paths", "the package itself": "__init__"},
+    {"errors": "errors faults", "paths": "paths", "the package itself": "__init__"},
     {"anatomy": "anatomy", "plan": "plan", "imaging": "imaging", "diffusion": "diffusion"},
     {"nets": "nets", "result": "result"},
     {"models": "models", "report": "report"},
@@ -23,7 +23,10 @@ HOUSE = [
     {"training": "training", "tasks": "tasks"},
     {"engine": "engine"},
     {"evaluation": "evaluation"},
-    {"command line": "cli cli_options cli_output cli_train __main__"},
+    {
+        "command line": "cli cli_options cli_output cli_train __main__",
+        "worker": "worker protocol lifeline",
+    },
 ]
 # What a module uses of a floor that is not below it.
 LOANS: set[tuple[str, str]] = set()
@@ -107,7 +110,9 @@ def test_only_floors_that_compute_import_torch():
                 assert part_of(path) in TORCH, path
 
 
-@pytest.mark.parametrize("module", ["", ".cli", ".engine", ".tasks.base", ".result", ".errors", ".anatomy"])
+@pytest.mark.parametrize(
+    "module", ["", ".cli", ".worker", ".engine", ".tasks.base", ".result", ".errors", ".anatomy"]
+)
 def test_importing_is_light(module):
     loaded = f"{HEAVY} & {{name.split('.')[0] for name in sys.modules}}"
     code = f"import sys, braindiffusion{module}; print(sorted({loaded}))"

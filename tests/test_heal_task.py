@@ -343,6 +343,20 @@ def test_progress_rises_and_names_its_stages(world):
     assert stages.index("Loading the models") < stages.index("Healing") < stages.index("Naming the findings")
 
 
+def test_the_healed_brain_shows_while_it_is_made(world):
+    """Where the scan lies and in its units, so that a viewer shows both alike; a few times in a run."""
+    steps = []
+    engine.run("heal", {"scan": SICK}, FAST | {"steps": 12}, device="cpu", on_progress=steps.append)
+    shown = [step.preview for step in steps if step.preview is not None]
+    assert len(shown) == 6 and steps[[step.stage for step in steps].index("Healing")].preview is shown[0]
+    for preview in (shown[0], shown[-1]):
+        assert preview.shape == GRID_SHAPE and preview.meta["synthetic"]
+        on_scan = sample(preview.data, np.linalg.inv(preview.affine) @ SICK.affine, SICK.shape)
+        assert np.abs(on_scan - HEALTHY.data)[LESION].mean() < 0.06 * WHITE
+        assert np.median(np.abs(on_scan - HEALTHY.data)[HEALTHY.data > 0]) < 0.06 * WHITE
+        assert not preview.data[world.last.mask == 0].any(), "outside the brain nothing is made up"
+
+
 @pytest.mark.parametrize(
     "at", ["Finding and aligning the brain", "Healing", "Bringing the results to the scan's grid"]
 )

@@ -59,11 +59,11 @@ def model(denoiser, path: NoisePath = PATH, covariates=COVARIATES) -> SimpleName
 
 
 def follow(generator) -> tuple[list[float], np.ndarray]:
-    """All that a generator yields, and what it returns."""
+    """The shares done that a generator yields, and what it returns."""
     shares = []
     while True:
         try:
-            shares.append(next(generator))
+            shares.append(next(generator).share)
         except StopIteration as end:
             return shares, end.value.samples
 
@@ -263,6 +263,20 @@ def test_progress_rises_to_the_whole(method, batch, parts):
     assert shares == sorted(set(shares)) and len(shares) == 5 * parts
     assert shares[0] == pytest.approx(1 / (5 * parts)) and shares[-1] == 1
     assert len(samples) == (3 if method == "guided" else 9)
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "counts"), [("guided", 0, [3] * 4), ("guided", 2, [2] * 4 + [3] * 4)]
+)
+def test_what_is_shown_on_the_way_is_the_mean_of_the_samples_so_far(method, batch, counts):
+    """Finished samples stay in it; at the last step it is nearly the samples' own mean."""
+    image = brain()
+    steps = list(heal(model(Around(std=0.1, shift=0.07)), image, [1, 2, 3], 4, method=method, batch=batch))
+    assert [sum(map(len, step.done)) + len(step.x0) for step in steps] == counts
+    _, samples = follow(heal(model(Around(std=0.1, shift=0.07)), image, [1, 2, 3], 4, method=method))
+    inside = image > 0
+    assert np.abs(steps[-1].mean() - samples.mean(0))[inside].max() < 0.02
+    assert np.abs(steps[0].mean() - image - 0.07)[inside].max() < 0.02, "the first step says what is expected"
 
 
 def test_guided_sampling_starts_where_the_scan_is_drowned():

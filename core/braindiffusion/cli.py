@@ -12,18 +12,15 @@ import importlib
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, faults
 from .cli_options import add_parameters, collect, flag
 from .cli_train import add_training_options, train
-from .errors import BrainDiffusionError, Cancelled, Refused
+from .errors import BrainDiffusionError, Cancelled, Refused, WrongParameters
 from .tasks import base
-from .tasks.base import Task, WrongParameters
+from .tasks.base import Task
 
 DONE, FAULT, USAGE, REFUSED, FAILED, STOPPED = 0, 1, 2, 3, 4, 130
 _EPILOG = "Research use only: not a medical device, not for diagnosis."
@@ -63,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:  # a bug: the user gets one sentence, the developers a file
-        return _fail(_bug_report(error, arguments), FAULT, as_json)
+        file = faults.write_report(error, f"braindiffusion {__version__}, arguments: {arguments}")
+        return _fail(f"{faults.told(error)}; the details are in '{file}'.", FAULT, as_json)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
@@ -210,18 +208,6 @@ def _fail(sentence: str, code: int, as_json: bool) -> int:
         print(to_json({"error": sentence, "exit_code": code}), flush=True)
     print(sentence, file=sys.stderr, flush=True)
     return code
-
-
-def _bug_report(error: Exception, arguments: Sequence[str]) -> str:
-    what = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".:")
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="braindiffusion-fault-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"braindiffusion {__version__}, Python {sys.version}\narguments: {list(arguments)}\n\n")
-        file.write("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-    return (
-        f"This is a fault of the program, not of your scan ({what}); the details are in '{Path(file.name)}'."
-    )
 
 
 def _interrupt(signum: int, frame: Any) -> NoReturn:

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .errors import BrainDiffusionError, Cancelled
+from .errors import BrainDiffusionError, Cancelled, WrongParameters
 from .plan import Plan, failure_kind, make_plan
 from .result import Artifact, Result
 from .tasks import base
-from .tasks.base import Parameters, Progress, Task, WrongParameters
+from .tasks.base import Parameters, Progress, Task
 
 if TYPE_CHECKING:
     from .imaging.volume import Volume
@@ -110,7 +110,7 @@ class _Reporter:
 
     def __call__(self, fraction: float, stage: str, preview: Volume | None = None) -> None:
         if self._cancel is not None and self._cancel.is_set():
-            raise Cancelled("Stopped at your request; nothing was written.")
+            raise Cancelled
         now = time.monotonic()
         if self._stage:
             self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
@@ -276,7 +276,7 @@ def _provenance(
         "threads": plan.threads,
         "batch": plan.batch,
         "memory_bytes": plan.memory_bytes,
-        "versions": _versions(),
+        "versions": versions(),
         "started": say.started.isoformat(timespec="seconds"),
         "seconds": say.times(),
     }
@@ -303,7 +303,8 @@ def _device_name(plan: Plan) -> str:
     return torch.cuda.get_device_name(plan.device)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python, of the system and of the libraries that compute."""
     found = {
         "braindiffusion": __version__,
         "python": platform.python_version(),

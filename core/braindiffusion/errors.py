@@ -11,5 +11,12 @@ class Refused(BrainDiffusionError):
     """The input cannot be used; the message says why."""
 
 
+class WrongParameters(BrainDiffusionError):
+    """A parameter is unknown, missing or out of range, or there is no such task; the message says which."""
+
+
 class Cancelled(BrainDiffusionError):
     """The user stopped the run; nothing was written."""
+
+    def __init__(self, message: str = "Stopped at your request; nothing was written.") -> None:
+        super().__init__(message)

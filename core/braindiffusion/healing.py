@@ -51,6 +51,22 @@ class Healed:
         return cls(samples, samples.mean(0))
 
 
+@dataclass(frozen=True)
+class Partway:
+    """How far healing is: the share done (0 to 1), and the clean images that the samples show so far.
+
+    done: samples that are finished, each [n, 80, 96, 80]. x0: [n, 1, 80, 96, 80], those under way.
+    """
+
+    share: float
+    done: Sequence[np.ndarray]
+    x0: torch.Tensor
+
+    def mean(self) -> np.ndarray:
+        """Mean of all clean images so far, [80, 96, 80]; worked out only for who asks."""
+        return np.concatenate([*self.done, _array(self.x0)]).mean(0).clip(0, None)
+
+
 def conditions(model: Model, values: Mapping[str, Any], n: int) -> Cond:
     """Conditions of `n` samples of a real brain: age and sex where given, sizes never; values outside the
     range are flagged.
@@ -149,18 +165,19 @@ def heal(
     device: str = "cpu",
     precision: str = "fp32",
     batch: int = 0,
-) -> Generator[float, None, Healed]:
-    """Yields the share done (0 to 1) and returns the healed brain; `image` [80, 96, 80] is 0 outside it.
+) -> Generator[Partway, None, Healed]:
+    """Yields how far it is after each step, and returns the healed brain.
 
-    With "guided" one sample per seed; with "partial" one per level and seed. `around`:
-    `Frame.expected` of the brain, for "guided". Samples are computed `batch` at a time (0: all); their noise
-    belongs to their seed, so the batch changes nothing but rounding.
+    image: [80, 96, 80], 0 outside the brain. With "guided" one sample per seed; with "partial" one per level
+    and seed. `around`: `Frame.expected` of the brain, for "guided". Samples are computed `batch` at a time
+    (0: all); their noise belongs to their seed, so the batch changes nothing but rounding.
     """
     denoise = model.denoiser(device, precision)
     runs = [(sigma, list(seeds)) for sigma in (levels if method == "partial" else (None,))]
     chunk = batch or len(seeds)
     parts = [(sigma, some[i : i + chunk]) for sigma, some in runs for i in range(0, len(some), chunk)]
-    healed, expected = [], []
+    healed: list[np.ndarray] = []
+    expected: list[np.ndarray] = []
     for number, (sigma, some) in enumerate(parts):
         cond = conditions(model, values or {}, len(some)).to(device)
         if sigma is None:
@@ -170,7 +187,7 @@ def heal(
         else:
             solver = partial_steps(denoise, model.path, cond, image, some, steps, sigma)
         for step in solver:
-            yield (number + step.i / step.n) / len(parts)
+            yield Partway((number + step.i / step.n) / len(parts), tuple(healed), step.x0)
         healed.append(_array(step.x))
     samples = np.concatenate(healed).clip(0, None) * (image > 0)
     if not expected:
@@ -182,7 +199,7 @@ def _array(images: torch.Tensor) -> np.ndarray:
     return images[:, 0].float().cpu().numpy()
 
 
-def _finish(generator: Generator[float, None, Healed]) -> Healed:
+def _finish(generator: Generator[Partway, None, Healed]) -> Healed:
     while True:
         try:
             next(generator)

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 FORMAT = "braindiffusion result 1"
 MANIFEST = "result.json"
+HANDOVER = ".handover"
+"""Folder inside a result's where the worker leaves voxels for its viewer, which removes them."""
 RESEARCH_USE = "SYNTHETIC – research use only, not for diagnosis"
 
 Kind = Literal["volume", "labels", "segmentation", "transform", "table", "sequence", "plot"]
 Row = dict[str, Any]
 
-# Files that a desktop puts into any folder it shows; they are nobody's work.
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+# What a desktop puts into any folder it shows, and copies of voxels; nobody's work.
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", HANDOVER}
 _SUFFIX = {"volume": ".nii.gz", "labels": ".nii.gz", "table": ".csv", "plot": ".png"}
 
 
@@ -220,11 +222,14 @@ def _writing(folder: Path) -> Iterator[Path]:
         if first_new is not None:
             shutil.rmtree(first_new, ignore_errors=True)
         if isinstance(error, OSError):
-            why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-            raise BrainDiffusionError(
-                f"The result cannot be written to '{folder}': {why}; nothing was kept."
-            ) from error
+            raise cannot_write(folder, error) from error
         raise
+
+
+def cannot_write(folder: Path, error: OSError) -> BrainDiffusionError:
+    """The sentence for a user whose disk refuses a result."""
+    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return BrainDiffusionError(f"The result cannot be written to '{folder}': {why}; nothing was kept.")
 
 
 def _write(artifact: Artifact, result: Result, path: Path) -> None:

@@ -44,17 +44,18 @@ def inspect(
     frame: int | None = None,
     orientation: str | None = None,
     labels: bool = False,
+    own_grid: bool = False,
 ) -> Verdict:
     """Look at an image; bad input of any kind is a verdict, never an exception.
 
     source: a file, a folder of DICOM files, or a volume in memory ([X, Y, Z] or [X, Y, Z, frames]).
     frame: which image of several, from 0. orientation: three letters such as "RAS" for the directions in
     which the voxel axes run, where the file itself does not say. labels: a label map or mask is wanted, not a
-    scan.
+    scan. own_grid: leave voxel axes that are not at right angles as they are, for a viewer that can show them.
     """
     notes = Notes()
     try:
-        volume = _admit(source, frame, geometry.read_orientation(orientation), labels, notes)
+        volume = _admit(source, frame, geometry.read_orientation(orientation), labels, own_grid, notes)
     except Refused as refusal:
         return Verdict("refused", _said(notes), _capital(str(refusal)), None)
     except MemoryError:
@@ -82,7 +83,12 @@ def admit(
 
 
 def _admit(
-    source: str | Path | Volume, frame: int | None, orientation: str | None, labels: bool, notes: Notes
+    source: str | Path | Volume,
+    frame: int | None,
+    orientation: str | None,
+    labels: bool,
+    own_grid: bool,
+    notes: Notes,
 ) -> Volume:
     name = _name(source)
     if isinstance(source, Volume):
@@ -101,7 +107,8 @@ def _admit(
         voxels.check_contrast(name, data)
         voxels.check_cut(name, data, volume.affine, notes)
         volume = replace(volume, data=data)
-    volume = geometry.straighten(name, volume, notes)
+    if not own_grid:
+        volume = geometry.straighten(name, volume, notes)
     geometry.warn_of_spacing(volume.spacing, volume.shape, notes)
     if volume.meta.get("synthetic") and not labels:
         notes.warn(f"{name} says of itself that it is synthetic, so findings in it are not a patient's.")

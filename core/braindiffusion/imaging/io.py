@@ -101,17 +101,17 @@ def write_nifti(
         "Synthetic": synthetic,
     }
     text = json.dumps(said, indent=1, ensure_ascii=False, default=_plain)
-    image = nib.Nifti1Image(_writable(volume.data), None)
+    image = nib.Nifti1Image(writable(volume.data), None)
     code = _SPACE_CODES.get(volume.meta.get("space", "scanner"), 2)
     image.set_sform(volume.affine, code=code)
     image.set_qform(volume.affine, code=code)
     image.header.set_xyzt_units("mm", "sec")
     image.header["descrip"] = description.encode()[:_DESCRIP_BYTES].decode(errors="ignore").encode()
     image.header.extensions.append(nib.nifti1.Nifti1Extension(_NIFTI_COMMENT, text.encode()))
-    with _whole_file(path) as part:
+    with whole_file(path) as part:
         nib.save(image, part)
     if sidecar is not None or synthetic:
-        with _whole_file(sidecar_path(path)) as part:
+        with whole_file(sidecar_path(path)) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
 
@@ -127,13 +127,13 @@ def write_nrrd(volume: Volume, path: str | Path, *, synthetic: bool, description
     if path.suffix.lower() != ".nrrd":
         raise BrainDiffusionError(f"'{path.name}' must end in .nrrd.")
     lps = LPS_TO_RAS @ volume.affine
-    image = sitk.GetImageFromArray(_writable(volume.data).T)
+    image = sitk.GetImageFromArray(writable(volume.data).T)
     image.SetSpacing(volume.spacing.tolist())
     image.SetDirection((lps[:3, :3] / volume.spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetMetaData("Synthetic", "true" if _is_synthetic(volume, synthetic) else "false")
     image.SetMetaData("Description", " ".join(description.split()))
-    with _whole_file(path) as part:
+    with whole_file(path) as part:
         sitk.WriteImage(image, str(part), True)
 
 
@@ -146,7 +146,7 @@ def _is_synthetic(volume: Volume, synthetic: bool) -> bool:
     return synthetic or bool(volume.meta.get("synthetic"))
 
 
-def _writable(data: np.ndarray) -> np.ndarray:
+def writable(data: np.ndarray) -> np.ndarray:
     """The voxels in a type that every reader knows; raises BrainDiffusionError where there is none."""
     if data.ndim != 3 or data.dtype.kind not in "biuf":
         raise BrainDiffusionError(f"Voxels of shape {data.shape} and type {data.dtype} cannot be written.")
@@ -169,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path` once all is written, and vanishes otherwise."""
     suffix = re.search(r"(\.nii)?\.[^.]+$", path.name.lower())
     part = path.with_name(f".part-{uuid4().hex}{suffix.group() if suffix else ''}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import pkgutil
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import BrainDiffusionError
+from ..errors import BrainDiffusionError, WrongParameters
 from ..paths import resources
 
 if TYPE_CHECKING:
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
     from ..result import Result
 
 
-class WrongParameters(BrainDiffusionError):
-    """A parameter is unknown, missing or out of range, or there is no such task; the message says which."""
-
-
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `fraction` of the whole (0 to 1) and `stage`, a few words for the user."""
+    """How far a run is: `fraction` of the whole (0 to 1) and `stage`, a few words for the user.
+
+    `preview` is what there is to see already, where the task shows something; its `meta["title"]` says what.
+    """
 
     fraction: float
     stage: str
@@ -99,6 +99,8 @@ class Task:
     uses_torch: bool = True
 
 
+PLUGINS = "BRAINDIFFUSION_PLUGINS"
+"""Environment variable that names modules, separated by commas, which `register` further tasks."""
 _REGISTERED: dict[str, Task] = {}
 _NOT_TASKS = {"base"}
 
@@ -116,6 +118,7 @@ def unregister(name: str) -> None:
 
 def names() -> list[str]:
     """Names of all tasks, in alphabetical order."""
+    _load_plugins()
     folder = importlib.import_module(__package__).__path__
     modules = (info.name for info in pkgutil.iter_modules(folder) if info.name not in _NOT_TASKS)
     return sorted({name for name in modules if _from_module(name)} | set(_REGISTERED))
@@ -123,6 +126,7 @@ def names() -> list[str]:
 
 def get(name: str) -> Task:
     """The task of that name; raises WrongParameters where there is none."""
+    _load_plugins()
     task = _REGISTERED.get(name) or (_from_module(name) if name.isidentifier() else None)
     if task is None:
         raise WrongParameters(f"There is no task named '{name}'; the tasks are {', '.join(names())}.")
@@ -150,6 +154,17 @@ def schema_text(task: Task) -> str:
 def schema_path(task: Task) -> Path:
     """Where the task's schema file lies."""
     return resources() / "tasks" / f"{task.name}.schema.json"
+
+
+def _load_plugins() -> None:
+    for name in filter(None, (part.strip() for part in os.environ.get(PLUGINS, "").split(","))):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a stranger's module may raise anything; its words are the cause
+            raise BrainDiffusionError(
+                f"The module '{name}' that {PLUGINS} names cannot be loaded ({type(error).__name__}); "
+                "correct its name, mend it or leave it out."
+            ) from error
 
 
 def _from_module(name: str) -> Task | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from .base import Input, Parameters, Progress, Task, parameter
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..healing import Healed, Partway
     from ..imaging.frame import Frame
     from ..imaging.volume import Volume
     from ..models.card import Card
@@ -26,6 +28,8 @@ MISSES = (
 )
 FEATHER_VOXELS = 2
 """Width in model voxels (2 mm) of the border over which healed voxels replace the scan's."""
+PREVIEWS = 6
+"""How often at most a run shows what it has so far."""
 
 
 class HealParameters(Parameters):
@@ -112,7 +116,7 @@ def run(
         method=parameters.method, around=frame.expected,
         device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    healed = yield from _following(steps, 0.2, 0.75, "Healing")
+    healed = yield from _following(steps, 0.2, 0.75, "Healing", frame)
     yield Progress(0.77, "Comparing with normal brains")
     warm = heat(frame.image, healed, frame, normal)
     judged = _judged(anatomy, verdict.large_ventricles)
@@ -183,17 +187,32 @@ def _identity(card: Card) -> dict[str, Any]:
 
 
 def _following(
-    generator: Generator[float, None, Any], low: float, high: float, stage: str
-) -> Generator[Progress, None, Any]:
-    """Pass on a generator's share done as progress between `low` and `high`; its return value is the
-    value.
+    steps: Generator[Partway, None, Healed], low: float, high: float, stage: str, frame: Frame
+) -> Generator[Progress, None, Healed]:
+    """Pass on steps of healing as progress between `low` and `high`, some with a preview; their return value
+    is the value.
     """
+    shown = 0
     while True:
         try:
-            share = next(generator)
+            step = next(steps)
         except StopIteration as end:
             return end.value
-        yield Progress(low + (high - low) * share, stage)
+        due = math.ceil(step.share * PREVIEWS)
+        preview = _preview(step, frame) if due > shown else None
+        shown = due
+        yield Progress(low + (high - low) * step.share, stage, preview)
+
+
+def _preview(step: Partway, frame: Frame) -> Volume:
+    """The samples' mean so far on the model grid, placed in the scan's space and in the scan's units."""
+    import numpy as np
+
+    from ..imaging.volume import Volume
+
+    native = frame.scale.to_native(step.mean()) * np.exp(frame.log_bias) * frame.mask
+    meta = {"title": "Healed scan, preview", "synthetic": True}
+    return Volume(native.astype(np.float32), frame.affine @ frame.index, meta)
 
 
 def _outside(model: Any, told: Mapping[str, Any]) -> str | None:
