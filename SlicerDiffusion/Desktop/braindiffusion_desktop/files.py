@@ -1,0 +1,160 @@
+"""Opening and saving: scans, folders of DICOM files, scenes, screenshots."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtWidgets
+
+from .io import Loading
+
+_SCENES = (".mrb", ".mrml")
+_SCANS = "Scans (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.mgz *.mgh *.dcm);;All files (*)"
+_SCENE_FILES = "Scenes (*.mrb *.mrml)"
+
+
+def is_scene(path: str | Path) -> bool:
+    return str(path).lower().endswith(_SCENES)
+
+
+class Files(QtCore.QObject):
+    """Opens and saves for a window; what goes wrong is said on its banner.
+
+    Signals: `opened(object)` with the new node, or None for a scene; `refused(str)` with the sentence.
+    """
+
+    opened = QtCore.Signal(object)
+    refused = QtCore.Signal(str)
+
+    def __init__(self, window: Any) -> None:
+        super().__init__(window)
+        self._window = window
+        self._settings = window.core.settings()
+        self._going: list[Loading] = []
+        self.refused.connect(window.banner.error)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being read."""
+        return any(loading.going for loading in self._going)
+
+    # -- what a path leads to
+
+    def open(self, path: str | Path) -> None:
+        """Open a scan, a folder of DICOM files, a scene, or a segmentation, transform or colour table."""
+        path = Path(path).expanduser().absolute()
+        if not path.exists():
+            self.refused.emit(f"There is no file or folder '{path}'; it may have been moved or deleted.")
+        elif is_scene(path):
+            self.open_scene(path)
+        elif path.is_file() and (kind := slicer.app.ioManager().fileType(str(path))) != "VolumeFile":
+            self._open_node(path, kind)
+        else:
+            self._window.banner.news(f"Opening {path.name} …")
+            self._going = [loading for loading in self._going if loading.going]
+            self._going.append(Loading(path, lambda node: self._loaded(path, node), self._not_loaded))
+
+    def _loaded(self, path: Path, node: Any) -> None:
+        self._remember(path)
+        self.opened.emit(node)
+
+    def _not_loaded(self, sentence: str) -> None:
+        self._window.banner.clear("news")
+        self.refused.emit(sentence)
+
+    def _open_node(self, path: Path, kind: str) -> None:
+        """Segmentations, transforms and colours are small: MRML reads them while the user waits."""
+        nodes = vtk.vtkCollection()
+        if self._ask_io("loadNodes", kind, {"fileName": str(path)}, nodes):
+            self._loaded(path, nodes.GetItemAsObject(0))
+
+    def open_scene(self, path: str | Path) -> None:
+        """Open a scene instead of the one that is open."""
+        if self._ask_io("loadNodes", "SceneFile", {"fileName": str(path), "clear": True}, None):
+            self._loaded(Path(path), None)
+
+    def save_scene(self, path: str | Path) -> bool:
+        """Save all that is in the scene: .mrb is one file with all data, .mrml only refers to them."""
+        path = Path(path)
+        if not is_scene(path):
+            path = path.with_name(path.name + ".mrb")
+        saved = self._ask_io("saveNodes", "SceneFile", {"fileName": str(path)})
+        if saved:
+            self._remember(path)
+        return saved
+
+    def _ask_io(self, what: str, *arguments: Any) -> bool:
+        """Let Slicer's I/O manager do something; what it complains of is said on the banner."""
+        messages = slicer.vtkMRMLMessageCollection()
+        QtWidgets.QApplication.setOverrideCursor(QtCore.Qt.CursorShape.WaitCursor)
+        try:
+            done = getattr(slicer.app.ioManager(), what)(*arguments, messages)
+        finally:
+            QtWidgets.QApplication.restoreOverrideCursor()
+        if not done:
+            name = Path(arguments[1]["fileName"]).name
+            said = messages.GetNthMessageText(0) if messages.GetNumberOfMessages() else ""
+            self._not_loaded(said or f"{name} could not be read or written; is the file or the disk damaged?")
+        return done
+
+    def close_scene(self) -> None:
+        slicer.mrmlScene.Clear(False)
+        self._window.banner.clear()
+
+    def save_screenshot(self, path: str | Path) -> bool:
+        """Save the views as they are, with their letters and the mark on made-up voxels."""
+        saved = self._window.layouts.viewport.grab().save(str(path))
+        if not saved:
+            self.refused.emit(f"The picture could not be saved to '{path}'; choose another name or folder.")
+        return saved
+
+    # -- dialogs, for the menu
+
+    def ask_scan(self) -> None:
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(self._window, "Open scan", self._folder(), _SCANS)
+        self._open_chosen(path)
+
+    def ask_dicom(self) -> None:
+        path = QtWidgets.QFileDialog.getExistingDirectory(self._window, "Open DICOM folder", self._folder())
+        self._open_chosen(path)
+
+    def ask_scene(self) -> None:
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(
+            self._window, "Open scene", self._folder(), _SCENE_FILES
+        )
+        self._open_chosen(path)
+
+    def ask_save_scene(self) -> bool:
+        """False where the user thought better of it, or it could not be saved."""
+        path = str(Path(self._folder()) / "scene.mrb")
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(self._window, "Save scene", path, _SCENE_FILES)
+        return bool(path) and self.save_scene(path)
+
+    def ask_screenshot(self) -> None:
+        path = str(Path(self._folder()) / time.strftime("screenshot-%Y%m%d-%H%M%S.png"))
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self._window, "Export screenshot", path, "Pictures (*.png *.jpg)"
+        )
+        if path:
+            self.save_screenshot(path)
+
+    def _open_chosen(self, path: str) -> None:
+        if path:
+            self.open(path)
+
+    def _folder(self) -> str:
+        """Where the user was last."""
+        recent = self._settings.recent_files()
+        return str(Path(recent[0]).parent) if recent else str(Path.home())
+
+    def _remember(self, path: Path) -> None:
+        self._window.banner.clear("news")
+        self._settings.add_recent_file(str(path))
+
+    def finalize(self) -> None:
+        for loading in self._going:
+            loading.cancel()

@@ -1,0 +1,265 @@
+"""Slice and 3D views: letters on the right edges, pictures where they belong, drawn when they change."""
+
+# ruff: noqa: F811 (fixtures are imported)
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from desktop_host import Qt, QtCore, QTest, QtWidgets, core  # noqa: F401 (a fixture)
+
+# isort: split
+from PySide6 import QtGui
+
+from braindiffusion_desktop.letters import edge_letters, offset_words, plane_words
+from braindiffusion_desktop.probe import DataProbe, place_words
+from desktop_events import affine_of, ball, bright_spot, head_with_spot, move, picture, settle, wheel
+from desktop_window import red, show, slicer, views  # noqa: F401 (a fixture)
+from scene_volumes import add_volume
+
+LEFT = (-32.0, 10.0, 14.0)  # RAS mm of the spot in head_with_spot
+TURNED = Rotation.from_euler("xyz", [14, -11, 23], degrees=True).as_matrix()
+
+
+# -- left is left
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LIA", "PIR", "oblique"])
+@pytest.mark.parametrize("turned_with_scan", [True, False])
+def test_what_is_left_in_the_patient_is_seen_beside_the_letter_l(views, axes, turned_with_scan):
+    node = head_with_spot("RAS" if axes == "oblique" else axes, TURNED if axes == "oblique" else None)
+    show(views, node, LEFT)
+    for name, plane in (("Red", "Axial"), ("Green", "Coronal")):
+        frame = views.sliceWidget(name)
+        if not turned_with_scan:
+            frame.mrmlSliceNode().SetOrientation(plane)
+            frame.mrmlSliceNode().JumpSlice(*LEFT)
+            settle()
+        view = frame.sliceView()
+        letters = edge_letters(frame.mrmlSliceNode())
+        assert letters["right"][0] == "L" and letters["left"][0] == "R"
+        x, _ = bright_spot(view)
+        assert x > view.width() / 2 + 20, "the spot on the patient's left must be on the right of the picture"
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LIA"])
+def test_the_letters_of_all_three_planes(views, axes):
+    show(views, head_with_spot(axes))
+    wanted = {
+        "Red": {"left": "R", "right": "L", "top": "A", "bottom": "P"},
+        "Yellow": {"left": "A", "right": "P", "top": "S", "bottom": "I"},
+        "Green": {"left": "R", "right": "L", "top": "S", "bottom": "I"},
+    }
+    for name, letters in wanted.items():
+        assert edge_letters(views.sliceWidget(name).mrmlSliceNode()) == letters
+
+
+def test_a_letter_is_drawn_at_each_edge_and_none_without_a_picture(views):
+    empty = picture(red(views))
+    show(views, head_with_spot("RAS"))
+    assert red(views).letters() == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
+    seen = picture(red(views))
+    height, width = seen.shape[:2]
+    middle_row, middle_column = (
+        slice(height // 2 - 15, height // 2 + 15),
+        slice(width // 2 - 15, width // 2 + 15),
+    )
+    edges = (
+        (middle_row, slice(0, 30)),
+        (middle_row, slice(width - 30, width)),
+        (slice(0, 28), middle_column),
+        (slice(height - 55, height - 22), middle_column),
+    )
+    for edge in edges:
+        yellow = (seen[edge][..., 0] > 200) & (seen[edge][..., 2] < 190)
+        assert yellow.sum() > 8
+        assert not ((empty[edge][..., 0] > 200) & (empty[edge][..., 2] < 190)).any()
+
+
+def test_an_oblique_slice_says_so_with_a_second_letter(views):
+    node = views.sliceWidget("Red").mrmlSliceNode()
+    for degrees, right, plane in ((0, "L", "Axial"), (6, "L", "Axial"), (25, "LS", "Axial, oblique")):
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix() @ np.diag([-1.0, 1.0, 1.0])
+        for row in range(4):
+            for column in range(4):
+                node.GetSliceToRAS().SetElement(row, column, turn[row, column])
+        node.UpdateMatrices()
+        assert edge_letters(node)["right"] == right
+        assert plane_words(node) == plane
+    assert offset_words(node, 12.34) == "12.3 mm"
+
+
+def test_the_title_bar_says_plane_and_place_in_words(views):
+    show(views, head_with_spot("RAS"), LEFT)
+    bars = {name: views.sliceWidget(name).sliceController() for name in ("Red", "Yellow", "Green")}
+    assert [bar.plane.text() for bar in bars.values()] == ["Axial", "Sagittal", "Coronal"]
+    assert bars["Red"].read_out.text() == "S 14.0 mm"
+    assert bars["Yellow"].read_out.text() == "L 32.0 mm"
+    assert bars["Green"].read_out.text() == "A 10.0 mm"
+
+
+def test_an_overlay_lies_where_it_belongs(views):
+    """The map's spot covers the scan's spot exactly, although the grids differ in axes and spacing."""
+    show(views, head_with_spot("LIA"), LEFT)
+    size = (48, 48, 48)
+    affine = affine_of("RAS", size, 3.0, TURNED)
+    heat = add_volume(8 * ball(affine, size, LEFT, 8), affine, "heat")
+    display = heat.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeRed")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0, 8)
+    before = bright_spot(red(views))
+    shown = red(views).mrmlSliceCompositeNode()
+    shown.SetForegroundVolumeID(heat.GetID())
+    shown.SetForegroundOpacity(1.0)
+    settle()
+    seen = picture(red(views)).astype(int)
+    rows, columns = np.nonzero((seen[..., 0] > 150) & (seen[..., 1] < 60))
+    assert columns.mean() == pytest.approx(before[0], abs=4) and rows.mean() == pytest.approx(
+        before[1], abs=4
+    )
+    assert "heat (100%)" in red(views).names() and "head LIA" in red(views).names()
+
+
+# -- what lies under the mouse
+
+
+def test_the_probe_says_place_and_values(views):
+    show(views, head_with_spot("RAS"), LEFT)
+    probe = DataProbe(views)
+    view = red(views)
+    place = QtCore.QPoint(*(round(value) for value in bright_spot(view)))
+    move(view, place, Qt.KeyboardModifier.NoModifier)
+    words = probe.text()
+    assert words.startswith("L 3") and "S 14.0 mm" in words and "head RAS 500" in words
+    probe.finalize()
+
+
+def test_the_probe_names_structures_and_labels(views):
+    show(views, head_with_spot("RAS"), LEFT)
+    spot = QtCore.QPoint(*(round(value) for value in bright_spot(red(views))))
+    size = (70, 64, 58)
+    affine = affine_of("RAS", size)
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "anatomy")
+    slicer.util.updateVolumeFromArray(labels, (3 * ball(affine, size, LEFT, 10)).astype(np.int16).T)
+    matrix = slicer.util.vtkMatrixFromArray(affine)
+    labels.SetIJKToRASMatrix(matrix)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "structures")
+    segmentation.CreateDefaultDisplayNodes()
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation)
+    segmentation.GetSegmentation().GetNthSegment(0).SetName("Left insula")
+    settle()
+    probe = DataProbe(views)
+    move(red(views), spot, Qt.KeyboardModifier.NoModifier)
+    assert "Left insula" in probe.text()
+    probe.finalize()
+
+
+def test_places_are_said_in_words():
+    assert place_words([12.0, -30.25, 0.0]) == "R 12.0  P 30.2  S 0.0 mm"
+
+
+# -- pictures
+
+
+def test_views_draw_when_something_changed_and_rest_otherwise(views):
+    show(views, head_with_spot("RAS"))
+    view = red(views)
+    view.grab()
+    before = view.frames
+    for _ in range(5):
+        view.scheduleRender()
+    settle()
+    assert view.frames == before + 1, "many requests make one picture"
+    for step in range(20):
+        QTest.mouseMove(view, view.rect().center() + QtCore.QPoint(step, step))
+    settle()
+    assert view.frames <= before + 2, "moving the mouse alone draws nothing"
+
+
+def test_many_views_are_drawn_one_after_another_so_that_the_window_answers_in_between(views):
+    show(views, head_with_spot("RAS"))
+    drawn = [frame.view for frame in views.frames()]
+    before = sum(view.frames for view in drawn)
+    for view in drawn:
+        view.scheduleRender()
+    seen = []
+    for _ in range(8):
+        QtWidgets.QApplication.processEvents()
+        seen.append(sum(view.frames for view in drawn) - before)
+    assert seen[-1] == len(drawn)
+    assert max(np.diff([0, *seen])) == 1
+
+
+def test_a_hidden_view_is_not_drawn(views):
+    show(views, head_with_spot("RAS"))
+    views.setLayout(4)
+    settle()
+    view = red(views)
+    before = view.frames
+    view.sliceLogic().SetSliceOffset(8)
+    settle()
+    assert view.frames == before
+    views.setLayout(3)
+    settle()
+    assert view.frames > before
+
+
+def test_a_dense_screen_gets_a_fine_picture(views, monkeypatch):
+    view = red(views)
+    monkeypatch.setattr(type(view), "devicePixelRatioF", lambda self: 2.0)
+    view.resize(300, 200)
+    settle()
+    assert view.renderWindow().GetSize() == (600, 400) and view.renderWindow().GetDPI() == 144
+    place = QtCore.QPointF(100, 50)
+    event = QtGui.QMouseEvent(
+        QtCore.QEvent.Type.MouseMove, place, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QtWidgets.QApplication.sendEvent(view, event)
+    assert view.interactor().GetEventPosition() == (200, 400 - 100 - 1)
+
+
+def test_text_of_others_is_seen_in_the_corners(views):
+    show(views, head_with_spot("RAS"))
+    view = red(views)
+    before = picture(view)
+    view.cornerAnnotation().SetText(7, "\nSYNTHETIC")
+    view.scheduleRender()
+    settle()
+    changed = np.argwhere((picture(view) != before).any(axis=2))
+    assert len(changed) > 50 and changed[:, 0].max() < view.height() / 4
+
+
+def test_scrolling_with_an_overlay_is_fast(views):
+    """At least 20 slices a second on two cores: one slice may take 100 ms of their time."""
+    size = (256, 256, 256)
+    affine = affine_of("RAS", size, 1.0)
+    ramp = np.add.outer(np.add.outer(np.arange(256), np.arange(256)), np.arange(256))
+    scan = add_volume((ramp % 500).astype(np.int16), affine, "scan")
+    heat = add_volume(((ramp % 80) / 10).astype(np.float32), affine, "heat")
+    show(views, scan)
+    shown = red(views).mrmlSliceCompositeNode()
+    shown.SetForegroundVolumeID(heat.GetID())
+    shown.SetForegroundOpacity(0.5)
+    settle()
+    view, costs = red(views), []
+    for _ in range(12):
+        begun = time.process_time()
+        wheel(view, 1)
+        costs.append(time.process_time() - begun)
+    assert np.median(costs) < 0.1
+
+
+def test_a_finalised_view_can_be_painted_and_finalised_again(views):
+    view = red(views)
+    view.finalize()
+    view.finalize()
+    view.resize(200, 200)
+    view.scheduleRender()
+    settle()
+    assert picture(view).max() == 0
