@@ -1,0 +1,221 @@
+"""A worker that computes nothing, for tests of the module: it speaks the protocol and behaves as it is told.
+
+    python module_worker.py <behaviour>
+
+The behaviour may also come as the parameter `behaviour` of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+BEHAVIOUR = sys.argv[1] if len(sys.argv) > 1 else "ok"
+
+
+def say(event: str, **content: Any) -> None:
+    sys.stdout.write(json.dumps({"v": 1, "event": event, **content}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    if BEHAVIOUR == "dies at start":
+        sys.exit("ModuleNotFoundError: No module named 'torch'")
+    if BEHAVIOUR == "other protocol":
+        say("ready", protocol=2, version="9.9", pid=os.getpid())
+    else:
+        say("ready", protocol=1, version="0.0", pid=os.getpid())
+    if BEHAVIOUR == "ignores cancel":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["do"] == "quit":
+            return
+        if message["do"] == "run":
+            run(message)
+        elif message["do"] == "ping":
+            say("pong", id=message["id"])
+
+
+def run(message: dict[str, Any]) -> None:
+    name = message["id"]
+    told = message.get("parameters", {})
+    behaviour = told.get("behaviour", BEHAVIOUR)
+    say("progress", id=name, fraction=0.0, stage="Starting")
+    if behaviour == "garbage":
+        noise()
+    if behaviour == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "crash":
+        os._exit(3)
+    if behaviour == "memory":
+        say(
+            "failed", id=name, kind="memory", message="There is not enough memory for this run.", details=None
+        )
+        return
+    if behaviour == "refused":
+        say(
+            "failed", id=name, kind="refused", message="The scan is cut short; export it again.", details=None
+        )
+        return
+    if behaviour == "hangs":
+        time.sleep(600)
+    if behaviour == "ignores cancel":
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        slowly(name, 600, obey=False)
+        return
+    if behaviour == "slow" and not slowly(name, 30):
+        return
+    if behaviour == "quiet then done":
+        time.sleep(1.0)
+    for step in range(1, 5):
+        say("progress", id=name, fraction=step / 5, stage="Healing", **preview(message, step))
+    say("result", id=name, **result(message))
+
+
+def noise() -> None:
+    os.write(1, b"\xff\xfe not UTF-8 \x00\n{broken json\n[1, 2]\nnull\n")
+    os.write(1, b'{"event": "result"}\n')
+    os.write(2, "50%|█████     | naïve\n".encode())
+    os.write(1, (b"[" * 100_000) + b"\n")
+    os.write(1, b"x" * 300_000 + b"\n")
+
+
+def slowly(name: str, seconds: float, obey: bool = True) -> bool:
+    """Report progress until the time is over; False where a cancel came first."""
+    import select
+
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        share = (time.monotonic() - began) / seconds
+        say("progress", id=name, fraction=share, stage="Healing")
+        ready, _, _ = select.select([sys.stdin], [], [], 0.05)
+        if ready and obey and json.loads(sys.stdin.readline())["do"] == "cancel":
+            say("failed", id=name, kind="cancelled", message="Stopped.", details=None)
+            return False
+    return True
+
+
+def preview(message: dict[str, Any], step: int) -> dict[str, Any]:
+    """A little cube, brighter with every step, where the scan lies."""
+    import numpy as np
+
+    image = next(iter(message.get("inputs", {}).values()), None)
+    if image is None:
+        return {}
+    path = Path(message["folder"], ".handover", f"preview-{step}.nrrd")
+    write(path, np.full((4, 5, 6), step, np.float32))
+    return {"preview": {"path": str(path), "affine": image["affine"], "title": "Healed scan, preview"}}
+
+
+def result(message: dict[str, Any]) -> dict[str, Any]:
+    """What heal gives, made from the voxels that were handed over: bright ones are the finding."""
+    image = next(iter(message.get("inputs", {}).values()), None)
+    folder = Path(message["folder"]) if "folder" in message else None
+    if image is None or folder is None:
+        return {"folder": str(folder), "manifest": {"artifacts": []}, "volumes": {}}
+    import numpy as np
+
+    voxels, affine = read(Path(image["path"])), np.array(image["affine"])
+    bright = voxels > 150
+    middle = [*np.argwhere(bright).mean(0)[::-1], 1.0] if bright.any() else [0, 0, 0, 1]
+    x, y, z = (affine @ middle)[:3]
+    side = "left" if x < 0 else "right"
+    arrays = {
+        "healed": np.where(bright, 100, voxels).astype(np.float32),
+        "heatmap": np.where(bright, 6.0, 0.0).astype(np.float32),
+        "spread": np.full(voxels.shape, 0.05, np.float32),
+        "findings_labels": bright.astype(np.int16),
+        "anatomy": ((voxels > 50) * np.where(world_x(voxels.shape, affine) < 0, 1, 2)).astype(np.int16),
+    }
+    volumes = {}
+    for role, array in arrays.items():
+        path = folder / ".handover" / f"{role}.nrrd"
+        write(path, array)
+        volumes[role] = {"path": str(path), "affine": image["affine"]}
+    manifest = manifest_of(message, (round(x, 1), round(y, 1), round(z, 1)), side, float(bright.sum()))
+    (folder / "picture.png").write_bytes(b"\x89PNG made up")
+    (folder / "result.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return {"folder": str(folder), "manifest": manifest, "volumes": volumes}
+
+
+def world_x(shape: tuple[int, ...], affine: Any) -> Any:
+    import numpy as np
+
+    k, j, i = np.indices(shape)
+    return affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
+
+
+def manifest_of(
+    message: dict[str, Any], place: tuple[float, ...], side: str, voxels: float
+) -> dict[str, Any]:
+    heat = {
+        "window": [2, 8],
+        "colors": "heat",
+        "unit": "z",
+        "threshold": 4.0,
+        "title": "Difference to a healthy prior",
+    }
+    spread = {"window": [0, 0.2], "colors": "heat", "unit": "white matter", "title": "Spread of the samples"}
+    columns = {"number": "number", "volume_ml": "volume (ml)", "peak_z": "peak (z)", "x_mm": "x, right (mm)"}
+    row = dict(zip(("x_mm", "y_mm", "z_mm"), place), number=1, volume_ml=voxels / 1000, peak_z=6.0, side=side)
+    entries = [
+        artifact("healed", "volume", {"unit": "as the scan", "title": "Healed scan"}),
+        artifact("heatmap", "volume", heat),
+        artifact("spread", "volume", spread),
+        artifact("findings_labels", "labels", {"names": {"1": f"1: {side} thalamus"}, "title": "Findings"}),
+        artifact("anatomy", "labels", {"names": {"1": "left brain", "2": "right brain"}}, synthetic=False),
+        artifact("findings", "table", {"columns": columns}, of="heatmap")
+        | {
+            "rows": [row | {"structure": "thalamus", "direction": "brighter than expected", "agreement": 1.0}]
+        },
+        artifact("picture", "plot", {}, of=None) | {"path": "picture.png"},
+    ]
+    parameters = message["parameters"]
+    model = {"name": "made-up", "sha256": "0123456789abcdef"}
+    return {
+        "format": "braindiffusion result 1",
+        "task": message["task"],
+        "plausible": False,
+        "verdict": "The brain is larger than those that the model learnt from.",
+        "notes": ["A clean map does not exclude a lesion."],
+        "artifacts": entries,
+        "provenance": {
+            "task": message["task"],
+            "parameters": parameters,
+            "seed": 7,
+            "model": model,
+            "steps": 8,
+        },
+        "files": ["picture.png"],
+    }
+
+
+def artifact(
+    role: str, kind: str, display: dict[str, Any], synthetic: bool = True, of: str | None = "scan"
+) -> dict[str, Any]:
+    return {"role": role, "kind": kind, "path": None, "display": display, "of": of, "synthetic": synthetic}
+
+
+def read(path: Path) -> Any:
+    """Voxels [Z, Y, X] of a raw NRRD file, by another reader than the module's."""
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="NrrdImageIO"))
+
+
+def write(path: Path, voxels: Any) -> None:
+    import SimpleITK as sitk
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), useCompression=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""The panel is built from schemas alone, and what is set in it is kept with the scene."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import module_scans
+from desktop_host import core  # noqa: F401
+from SlicerDiffusionLib import panel as panels
+from SlicerDiffusionLib import schema
+
+pytestmark = pytest.mark.usefixtures("core")
+
+
+def declared(**properties):
+    """A schema with every kind of parameter."""
+    return {
+        "task": "paint",
+        "title": "Paint a brain",
+        "description": "A made-up task.",
+        "inputs": [
+            {"name": "scan", "title": "Scan", "help": "The scan.", "required": True},
+            {"name": "mask", "title": "Mask", "help": "Where to paint.", "required": False},
+        ],
+        "properties": properties or ALL_KINDS,
+        "$defs": {"Tone": {"enum": ["low", "high"], "type": "string"}},
+    }
+
+
+def described(level="basic", **more):
+    return {"title": "T", "description": "A sentence.", "level": level, **more}
+
+
+def optional(**kind):
+    return {"anyOf": [kind, {"type": "null"}], "default": None}
+
+
+ALL_KINDS = {
+    "count": described(type="integer", default=3, minimum=1, maximum=9),
+    "seed": described(type="integer", default=0, minimum=0, exclusiveMaximum=4294967232),
+    "strength": described(type="number", default=0.25, minimum=0, maximum=1, unit="mm"),
+    "tiny": described(type="number", default=1e-4, exclusiveMinimum=0, maximum=0.01),
+    "free": described(type="number", default=-2.5),
+    "sharp": described(type="boolean", default=True),
+    "method": described(type="string", default="fast", enum=["fast", "exact"]),
+    "tone": described("$ref", **{"$ref": "#/$defs/Tone", "default": "low"}),
+    "words": described(type="string", default="brain"),
+    "age": described("advanced", unit="years", **optional(type="number", minimum=0, maximum=120)),
+    "sex": described("advanced", **optional(type="string", enum=["female", "male"])),
+    "maybe": described("advanced", **optional(type="boolean")),
+    "note": described("advanced", **optional(type="string")),
+    "steps": described("advanced", **optional(type="integer", minimum=2, maximum=100)),
+}
+CHANGED = {
+    "count": 9, "seed": 4294967231, "strength": 0.75, "tiny": 0.005, "free": 7.125, "sharp": False,
+    "method": "exact", "tone": "high", "words": "brain 脳", "age": 71.5, "sex": "male", "maybe": False,
+    "note": "a note", "steps": 20,
+}  # fmt: skip
+
+
+@pytest.fixture
+def node():
+    import slicer
+
+    made = slicer.vtkMRMLScriptedModuleNode()
+    made.SetSingletonTag("SlicerDiffusion")
+    made.SetModuleName("SlicerDiffusion")
+    return slicer.mrmlScene.AddNode(made)
+
+
+@pytest.fixture
+def make(node, qtbot):
+    made = []
+
+    def build(*schemas):
+        tasks = [schema.parse(one) for one in schemas] or schema.tasks()
+        made.append(panels.Panel(tasks, node, lambda: None))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.cleanup()
+
+
+def test_heal_is_built_from_its_schema_file(make):
+    panel = make()
+    assert panel.task.name == "heal"
+    assert panel.page.values() == {
+        "seed": 0, "samples": 4, "steps": 8, "method": "guided", "age": None, "sex": None, "threshold": None,
+        "model": "t1-brain-2mm",
+    }  # fmt: skip
+    assert panel.page.options() == {"device": "auto", "batch": None}
+    assert "Scan" in panel.page.missing()
+
+
+def test_the_panel_knows_no_task_by_name():
+    from pathlib import Path
+
+    for file in ("schema.py", "fields.py", "panel.py", "present.py", "runs.py"):
+        text = Path(panels.__file__).with_name(file).read_text(encoding="utf-8")
+        assert '"heal"' not in text and '"heatmap"' not in text, file
+
+
+def test_every_kind_of_parameter_has_a_widget_that_keeps_its_value(make):
+    panel = make(declared())
+    assert panel.page.values() == {name: kind["default"] for name, kind in ALL_KINDS.items()}
+    panel.page.setValues(CHANGED)
+    assert panel.page.values() == CHANGED
+    for name, value in CHANGED.items():
+        assert type(panel.page.values()[name]) is type(value), name
+    panel.page.reset()
+    assert panel.page.values() == {name: kind["default"] for name, kind in ALL_KINDS.items()}
+
+
+def test_values_survive_the_parameter_node(make, node):
+    first = make(declared())
+    first.page.setValues(CHANGED)
+    assert json.loads(node.GetParameter("paint.strength")) == 0.75
+    second = make(declared())
+    assert second.page.values() == CHANGED
+
+
+def test_a_change_of_the_node_shows_in_the_panel(make, node):
+    panel = make(declared())
+    node.SetParameter("paint.count", "5")
+    node.SetParameter("paint.age", "33.5")
+    assert panel.page.values()["count"] == 5 and panel.page.values()["age"] == 33.5
+
+
+@pytest.mark.parametrize("text", ["not JSON", '"a text"', "null", "1e400", "[1]"])
+def test_a_node_that_was_written_by_hand_does_not_break_the_panel(make, node, text):
+    panel = make(declared())
+    node.SetParameter("paint.count", text)
+    assert 1 <= panel.page.values()["count"] <= 9
+
+
+def test_a_user_who_types_changes_the_node(make, node, qtbot):
+    panel = make(declared())
+    panel.page.widgetOf("count").setValue(7)
+    assert node.GetParameter("paint.count") == "7"
+    panel.page.widgetOf("words").setText("cortex")
+    assert json.loads(node.GetParameter("paint.words")) == "cortex"
+
+
+def test_limits_hold(make):
+    panel = make(declared())
+    panel.page.widgetOf("count").setValue(1000)
+    assert panel.page.values()["count"] == 9
+    panel.page.setValues({"tiny": 0.0})
+    assert panel.page.values()["tiny"] > 0
+
+
+def test_units_and_help_are_shown(make):
+    panel = make(declared())
+    strength = panel.page.widgetOf("strength")
+    assert strength.property("suffix") == " mm"
+    assert strength.property("toolTip") == "A sentence."
+
+
+def test_advanced_parameters_are_folded_away(make, qtbot):
+    panel = make(declared())
+    panel.widget.show()
+    assert panel.page.advanced.property("collapsed") is True
+    assert panel.page.widgetOf("count").isVisible() and not panel.page.widgetOf("age").isVisible()
+    panel.page.advanced.setProperty("collapsed", False)
+    assert panel.page.widgetOf("age").isVisible()
+
+
+def test_a_parameter_that_no_widget_can_show_is_left_to_the_engine(make):
+    panel = make(declared(points=described(type="array", items={"type": "number"}, default=[])))
+    assert panel.page.values() == {}
+    assert "points" in panel.task.hidden
+
+
+def test_a_second_schema_is_a_second_task(make, qtbot, tmp_path):
+    other = declared() | {"task": "sharpen", "title": "Sharpen"}
+    for one in (declared(), other):
+        (tmp_path / f"{one['task']}.schema.json").write_text(json.dumps(one))
+    assert [task.title for task in schema.tasks(tmp_path)] == ["Paint a brain", "Sharpen"]
+    panel = make(declared(), other)
+    panel.widget.show()
+    assert panel._selector.isVisible() and panel.task.name == "paint"
+    panel.choose("sharpen")
+    assert panel.task.name == "sharpen" and panel.page.widget.isVisible()
+    assert not panel.pages["paint"].widget.isVisible()
+    alone = make(declared())
+    alone.widget.show()
+    assert not alone._selector.isVisible()
+
+
+def test_the_scan_is_chosen_and_kept(make, node):
+    panel = make(declared())
+    scan, mask = module_scans.scan("T1"), module_scans.scan("Mask")
+    assert panel.page.missing()
+    panel.suggest(scan)
+    panel.page.setNode("mask", mask)
+    assert panel.page.missing() == "" and panel.page.node("scan") is scan
+    panel.suggest(mask)  # what the user has chosen is not replaced
+    assert panel.page.node("scan") is scan
+    assert make(declared()).page.node("mask") is mask
+
+
+def test_label_maps_are_not_offered(make):
+    import numpy as np
+
+    panel = make(declared())
+    labels = module_scans.volume(
+        "labels", np.zeros((4, 4, 4), np.uint8), np.eye(4), "vtkMRMLLabelMapVolumeNode"
+    )
+    panel.page.setNode("scan", labels)
+    assert panel.page.node("scan") is None
+
+
+def test_closing_the_scene_keeps_the_parameters(make, node):
+    import slicer
+
+    panel = make(declared())
+    panel.suggest(module_scans.scan())
+    panel.page.setValues(CHANGED)
+    slicer.mrmlScene.Clear(False)
+    assert panel.page.values() == CHANGED and panel.page.node("scan") is None
+    assert json.loads(node.GetParameter("paint.count")) == 9
+
+
+def test_a_saved_scene_brings_back_parameters_and_scan(make, node, tmp_path):
+    import slicer
+
+    panel = make(declared())
+    panel.suggest(module_scans.scan("T1 of a patient"))
+    panel.page.setValues(CHANGED)
+    file = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(file)
+    panel.page.reset()
+    slicer.mrmlScene.Clear(False)
+    assert panel.page.values()["count"] == 3
+    slicer.util.loadScene(file)
+    assert panel.page.values() == CHANGED
+    assert panel.page.node("scan").GetName() == "T1 of a patient"
+
+
+def test_results_are_not_suggested_as_scans():
+    from SlicerDiffusionLib import marks
+
+    scan, result = module_scans.scan(), module_scans.scan("healed")
+    result.SetAttribute(marks.RUN, "r1")
+    assert panels.isScan(scan) and not panels.isScan(result)
