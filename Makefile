@@ -1,8 +1,10 @@
 # Each target works alone on a bare machine: it makes its own environment in .venv first.
-#   make demo       heal the sample patient, with a picture, in ./demo
-#   make test       lint, types and tests
-#   make slow       the tests that take long
-#   make evaluate   measure the models and write docs/results.md
+#   make demo          heal the sample patient in the window; without a display, pictures of it and the result in ./demo
+#   make demo-cli      heal the sample patient on the command line; the result and a picture in ./demo
+#   make test          lint, types and tests
+#   make slow          the tests that take long
+#   make evaluate      measure the models and write docs/results.md
+#   make screenshots   pictures of the window in each layout, in docs/pictures
 #   make PYTHON=python3.12 demo    with a Python of your choice, 3.10 to 3.13
 
 VENV := .venv
@@ -11,7 +13,7 @@ SAMPLE := resources/samples/sample-patient.nii.gz
 PROJECT := pyproject.toml constraints-cpu.txt tools/prepare.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow evaluate lint types schema clean
+.PHONY: help demo demo-cli screenshots test slow evaluate lint types schema clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -20,12 +22,27 @@ $(VENV)/.ready: $(PROJECT)
 	@sh tools/prepare.sh $(VENV) .
 	@touch $@
 
-$(VENV)/.ready-test: $(PROJECT)
-	@sh tools/prepare.sh $(VENV) '.[test]'
+$(VENV)/.ready-desktop: $(PROJECT)
+	@sh tools/prepare.sh $(VENV) '.[desktop]'
 	@touch $(VENV)/.ready $@
 
-demo: $(VENV)/.ready
+$(VENV)/.ready-test: $(PROJECT)
+	@sh tools/prepare.sh $(VENV) '.[test]'
+	@touch $(VENV)/.ready $(VENV)/.ready-desktop $@
+
+demo: $(VENV)/.ready-desktop
+	@if $(RUN)/python -c 'import importlib.util as u; exit(not u.find_spec("slicer"))'; then \
+	    echo $(RUN)/braindiffusion-desktop --demo demo; $(RUN)/braindiffusion-desktop --demo demo; \
+	else \
+	    echo "The window needs slicer-core, which does not exist for this machine; the demo runs on the command line."; \
+	    $(MAKE) demo-cli; \
+	fi
+
+demo-cli: $(VENV)/.ready
 	$(RUN)/braindiffusion heal $(SAMPLE) --output demo --seed 7
+
+screenshots: $(VENV)/.ready-desktop
+	$(RUN)/braindiffusion-desktop --screenshots docs/pictures
 
 test: lint types
 	$(RUN)/python -m pytest -q -m "not slow" $(TESTS)

@@ -1,10 +1,16 @@
-"""What all tests share: one thread, the mark `slow`, `needs_data`, and a small task that needs no model."""
+"""What all tests share: one thread, windows off screen, the mark `slow`, `needs_data`, and a small task that
+needs no model."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    # Without it VTK asks for an X server first, and complains that there is none.
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402

@@ -17,6 +17,7 @@ from braindiffusion.tasks import base
 from conftest import ROOT
 
 CORE = Path(braindiffusion.__file__).parent
+MODULE = ROOT / "SlicerDiffusion"
 
 
 def test_the_folder_does_not_shadow_the_module(tmp_path):
@@ -43,9 +44,13 @@ def test_no_file_shadows_a_library():
         "pydicom",
         "pydantic",
         "rich",
+        "slicer",
+        "vtk",
+        "qt",
+        "ctk",
         *sys.stdlib_module_names,
     }
-    for folder in (ROOT, ROOT / "core", ROOT / "tests", ROOT / "tools"):
+    for folder in (ROOT, ROOT / "core", ROOT / "tests", ROOT / "tools", MODULE, MODULE / "Desktop"):
         names = {
             path.stem for path in folder.glob("*") if path.suffix == ".py" or (path / "__init__.py").exists()
         }
@@ -88,21 +93,31 @@ def test_importing_the_package_and_its_tasks_is_light():
 
 
 def test_files_stay_small():
-    too_long = [
-        path for path in CORE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 400
-    ]
-    assert not too_long
+    paths = [*CORE.rglob("*.py"), *MODULE.rglob("*.py")]
+    assert not [path for path in paths if len(path.read_text(encoding="utf-8").splitlines()) > 400]
 
 
 def test_constraints_pin_every_library_that_is_needed():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    block = re.search(r"^dependencies = \[(.*?)^\]", project, re.S | re.M)
-    assert block is not None
-    needed = {name.lower() for name in re.findall(r'"([\w-]+)>=', block[1])}
+    needed = {name.lower() for name in re.findall(r'^ .*?"([\w-]+)>=', project, re.M)}
+    assert {"torch", "slicer-core", "pyside6-essentials", "pytest"} <= needed
     lines = (ROOT / "constraints-cpu.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0].lower() for line in lines if "==" in line}
     assert needed and needed <= pinned
     assert "torch==2.13.0" in lines
+
+
+def test_the_module_asks_for_what_the_engine_needs():
+    """The module cannot read pyproject.toml in a built extension, so its own list must be the same."""
+    from SlicerDiffusionLib import install
+
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[(.*?)^\]", project, re.S | re.M)
+    assert block is not None
+    asked = {need.requirement for need in (*install.NEEDS, *install.FIXED)}
+    assert asked == set(re.findall(r'"(.*?)"', block[1]))
+    offline = (ROOT / "docs" / "slicer.md").read_text(encoding="utf-8")
+    assert [need.requirement for need in install.NEEDS] == re.findall(r'"([\w-]+>=[\d.]+)"', offline)
 
 
 def test_shipped_weights_stay_within_their_budget():
@@ -110,18 +125,45 @@ def test_shipped_weights_stay_within_their_budget():
     assert weights <= 36 * 2**20
 
 
+def pip(command: str, *arguments: object) -> None:
+    line = [sys.executable, "-m", "pip", command, "-q", "--no-deps", *map(str, arguments)]
+    subprocess.run(line, check=True)
+
+
+def carried() -> dict[Path, str]:
+    """What a wheel has to carry, and under which name."""
+    trees = {
+        CORE: "braindiffusion",
+        ROOT / "resources": "braindiffusion/resources",
+        MODULE / "Desktop" / "braindiffusion_desktop": "braindiffusion_desktop",
+        MODULE / "SlicerDiffusionLib": "braindiffusion_desktop/module/SlicerDiffusionLib",
+        MODULE / "Resources": "braindiffusion_desktop/module/Resources",
+    }
+    found = {MODULE / "SlicerDiffusion.py": "braindiffusion_desktop/module/SlicerDiffusion.py"}
+    for folder, name in trees.items():
+        for path in folder.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[path] = f"{name}/{path.relative_to(folder).as_posix()}"
+    return found
+
+
 @pytest.mark.slow
 def test_the_wheel_is_whole(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True)
-    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    for path in [*CORE.rglob("*.py"), *(path for path in resources().rglob("*") if path.is_file())]:
-        inside = (
-            path.relative_to(CORE)
-            if CORE in path.parents
-            else "resources" / path.relative_to(ROOT / "resources")
-        )
-        assert f"braindiffusion/{Path(inside).as_posix()}" in names
-    assert any(name.endswith("entry_points.txt") for name in names) and any(
-        "LICENSE" in name for name in names
-    )
+    pip("wheel", "-w", tmp_path, ROOT)
+    wheel = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    extra = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert extra == set(carried().values())
+    about = {name.rsplit("/", 1)[1]: name for name in wheel.namelist() if ".dist-info/" in name}
+    assert {"LICENSE", "NOTICE", "entry_points.txt"} <= set(about)
+    commands = wheel.read(about["entry_points.txt"]).decode()
+    assert "braindiffusion = braindiffusion.cli:main" in commands
+    assert "braindiffusion-desktop = braindiffusion_desktop.app:main" in commands
+
+
+@pytest.mark.slow
+def test_a_checkout_that_is_installed_editable_has_both_packages(tmp_path):
+    """`make` installs the checkout in this way: what is edited is what runs, and no old copy of it."""
+    pip("install", "--target", tmp_path, "-e", ROOT)
+    (path_file,) = tmp_path.glob("*.pth")
+    assert set(path_file.read_text().split("\n")) == {str(ROOT / "core"), str(MODULE / "Desktop")}
+    assert not (tmp_path / "braindiffusion").exists()

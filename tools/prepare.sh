@@ -61,10 +61,36 @@ echo "Installing the project and its libraries; this takes some minutes the firs
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e "$what" ||
     stop "pip could not install the project; its own message is above."
 
-load='import torch, SimpleITK, matplotlib.backends.backend_agg, scipy.ndimage'
-if ! "$venv/bin/python" -c "$load" 2>/dev/null; then
-    case $("$venv/bin/python" -c "$load" 2>&1 || true) in
-    *"cannot open shared object file"*) need libgomp1 libstdc++6 libgl1 ;;
+# check CODE PACKAGES: CODE loads what pip installed; PACKAGES are what it then needs of the system.
+check() {
+    load=$1
+    shift
+    said=$("$venv/bin/python" -c "$load" 2>&1) && return
+    case $said in
+    *"cannot open shared object file"* | *"platform plugin"* | *"OpenGL functions"*) need "$@" ;;
     esac
     "$venv/bin/python" -c "$load" || stop "A library cannot be loaded; the message above says which."
+}
+
+check 'import torch, SimpleITK, matplotlib.backends.backend_agg, scipy.ndimage' libgomp1 libstdc++6 libgl1
+
+# The window. Elsewhere than on Linux it needs nothing of the system.
+if [ "$(uname)" = Linux ] && "$venv/bin/python" -c 'import importlib.util as u; exit(not u.find_spec("slicer"))'; then
+    QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow
+    export QT_QPA_PLATFORM VTK_DEFAULT_OPENGL_WINDOW
+    check '
+from PySide6.QtWidgets import QApplication
+from vtkmodules.vtkRenderingCore import vtkRenderWindow
+import vtkmodules.vtkRenderingOpenGL2
+QApplication([])
+window = vtkRenderWindow()
+window.SetOffScreenRendering(True)
+window.Render()
+' libgl1 libegl1 libgl1-mesa-dri libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0
+    if [ -n "${DISPLAY:-}" ]; then
+        check '
+import ctypes, pathlib, PySide6
+ctypes.CDLL(str(pathlib.Path(PySide6.__file__).parent / "Qt/plugins/platforms/libqxcb.so"))
+' libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-xkb1 libxkbcommon-x11-0
+    fi
 fi

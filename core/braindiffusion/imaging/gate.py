@@ -51,7 +51,8 @@ def inspect(
     source: a file, a folder of DICOM files, or a volume in memory ([X, Y, Z] or [X, Y, Z, frames]).
     frame: which image of several, from 0. orientation: three letters such as "RAS" for the directions in
     which the voxel axes run, where the file itself does not say. labels: a label map or mask is wanted, not a
-    scan. own_grid: leave voxel axes that are not at right angles as they are, for a viewer that can show them.
+    scan. own_grid: leave voxel axes that are not at right angles as they are, for a viewer that can show
+    them.
     """
     notes = Notes()
     try:
