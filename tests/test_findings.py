@@ -69,17 +69,16 @@ BLOB = box((20, 24), (40, 45), (40, 43))
     ("structure", "expected"),
     [
         (LEFT_WHITE, ("left", "cerebral white matter")),
-        (RIGHT_WHITE, ("right", "cerebral white matter")),
         (INDEX["left", "putamen"], ("left", "putamen")),
-        (INDEX["right", "lateral ventricle"], ("right", "lateral ventricle")),
+        (INDEX["right", "lateral ventricle"], ("left", "lateral ventricle")),
         (0, ("left", "edge of the brain")),
         (CSF[0], ("left", "outer CSF")),
         (INDEX["", "brainstem"], ("left", "brainstem")),
     ],
 )
 def test_a_region_is_named_after_its_structure(structure, expected):
-    """The side is the structure's own; what has none takes the side on which it lies (low x is left)."""
-    assert name(BLOB, painted((BLOB, structure))) == expected
+    """The side is the one on which it lies (low x is left), whatever the anatomy network took it for."""
+    assert name(BLOB, painted((BLOB, structure)), BLOB[0]) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,17 +86,26 @@ def test_a_region_is_named_after_its_structure(structure, expected):
 )
 def test_midline_structures_take_the_side_of_the_regions_middle(x, side):
     region = box((x, x + 2), (40, 44), (20, 24))
-    assert name(region, painted((region, INDEX["", "brainstem"]))) == (side, "brainstem")
+    assert name(region, painted((region, INDEX["", "brainstem"])), region[0]) == (side, "brainstem")
+
+
+def test_a_region_across_the_midline_lies_on_both_sides():
+    """A reader who is told "left" and sees the views jump to the right is misled."""
+    region = box((30, 50), (40, 44), (20, 24))
+    assert name(region, painted((region, LEFT_WHITE)), region[0])[0] == "both sides"
+    nearly_left = box((20, 43), (40, 44), (20, 24))
+    assert name(nearly_left, painted((nearly_left, LEFT_WHITE)), nearly_left[0])[0] == "left"
+    assert name(nearly_left, painted((nearly_left, LEFT_WHITE)), nearly_left[-1])[0] == "both sides"
 
 
 def test_the_commonest_tissue_names_a_region_and_fluid_around_it_does_not():
     mostly_fluid = painted(
         (BLOB, CSF[0]), (BLOB[:10], LEFT_WHITE), (BLOB[10:16], INDEX["left", "cerebral cortex"])
     )
-    assert name(BLOB, mostly_fluid) == ("left", "cerebral white matter")
+    assert name(BLOB, mostly_fluid, BLOB[0]) == ("left", "cerebral white matter")
     hardly_tissue = painted((BLOB, CSF[0]), (BLOB[:10], LEFT_WHITE))
-    assert len(BLOB) == 60 and name(BLOB, hardly_tissue) == ("left", "outer CSF")
-    assert name(BLOB, painted((BLOB[:20], LEFT_WHITE))) == ("left", "cerebral white matter")
+    assert len(BLOB) == 60 and name(BLOB, hardly_tissue, BLOB[0]) == ("left", "outer CSF")
+    assert name(BLOB, painted((BLOB[:20], LEFT_WHITE)), BLOB[0]) == ("left", "cerebral white matter")
 
 
 def test_rows_come_in_order_with_volume_peak_direction_and_agreement():

@@ -11,6 +11,8 @@ from .imaging.frame import Frame
 from .imaging.grid import GRID_AFFINE
 
 _MIDLINE_MM = 4.0
+_SHARE = 0.1
+"""Share of a region beyond the midline from which it lies on that side too."""
 
 
 def measure(
@@ -37,7 +39,7 @@ def measure(
         values = signed[tuple(region.T)]
         peak = region[np.abs(values).argmax()]
         x, y, z = frame.model_to_native_mm(peak[None])[0]
-        side, structure = name(region, anatomy)
+        side, structure = name(region, anatomy, peak)
         rows.append(
             {
                 "number": number,
@@ -55,16 +57,25 @@ def measure(
     return rows
 
 
-def name(region: np.ndarray, anatomy: np.ndarray) -> tuple[str, str]:
+def name(region: np.ndarray, anatomy: np.ndarray, peak: np.ndarray) -> tuple[str, str]:
     """Side and structure of a region (N, 3) of model voxels, from the structures of the *healed* brain.
 
-    The commonest structure that is not fluid around the brain names it; the side is the structure's own, or,
-    for midline structures, that of the region's middle.
+    The commonest structure that is not fluid around the brain names it. The side is where the region lies,
+    and its `peak` (3,), to which a viewer jumps: on both sides where a share of it does.
     """
     votes = np.bincount(anatomy[tuple(region.T)], minlength=len(STRUCTURES))
     tissue = votes.copy()
     tissue[[0, *CSF]] = 0
     chosen = STRUCTURES[int((tissue if tissue.sum() >= 0.2 * votes.sum() else votes).argmax())]
-    x = float((region.mean(0) @ GRID_AFFINE[:3, :3].T + GRID_AFFINE[:3, 3])[0])
-    side = chosen.side or ("midline" if abs(x) <= _MIDLINE_MM else "right" if x > 0 else "left")
-    return side, chosen.name if chosen.index else "edge of the brain"
+    x = _right_mm(region)
+    left, right = (
+        (x * sign > _MIDLINE_MM).mean() >= _SHARE or _right_mm(peak[None])[0] * sign > _MIDLINE_MM
+        for sign in (-1, 1)
+    )
+    side = "both sides" if left and right else "left" if left else "right" if right else chosen.side
+    return side or "midline", chosen.name if chosen.index else "edge of the brain"
+
+
+def _right_mm(voxels: np.ndarray) -> np.ndarray:
+    """Millimetre to the right of the middle of the brain (N,) of model voxels (N, 3)."""
+    return (voxels @ GRID_AFFINE[:3, :3].T + GRID_AFFINE[:3, 3])[:, 0]
