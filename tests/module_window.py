@@ -95,3 +95,32 @@ def load() -> tuple[Any, Any]:
     panel.show()
     panel.enter()
     return made, panel
+
+
+def run(widget: Any, qtbot: Any, **values: Any) -> Any:
+    """Press Run and wait for the end, also for the views."""
+    widget.session.panel.page.setValues(values)
+    widget.session.runs.button.click()
+    return shown(widget, qtbot, widget.session.runs.job)
+
+
+def shown(widget: Any, qtbot: Any, job: Any) -> Any:
+    """Wait for the end of a job, and until the views show what came of it."""
+    qtbot.waitUntil(lambda: job.finished, timeout=20000)
+    if job.state == "done":
+        qtbot.waitUntil(lambda: widget.session.result.inViews == job.work.id, timeout=20000)
+    for _ in range(4):
+        qtbot.wait(20)
+    return job
+
+
+def find(widget: Any, name: str) -> Any:
+    """The widget of this name in the panel."""
+    import slicer
+
+    return slicer.util.findChild(widget.parent, name)
+
+
+def status(widget: Any) -> str:
+    """What the panel says about the run."""
+    return str(widget.session.runs.status.property("text"))

@@ -31,6 +31,18 @@ def finish(qtbot, job):
     return job
 
 
+def when(logic, stage, act):  # noqa: F811
+    """Do something once, as soon as a job is at this stage."""
+    done = []
+
+    def listen(job):
+        if job.stage == stage and not done:
+            done.append(job)
+            act()
+
+    logic.jobs.listeners.append(listen)
+
+
 def scene_is_clean():
     return not marks.nodesOfRuns() and not [
         node for node in view.nodesOf("vtkMRMLVolumeNode") if marks.isSynthetic(node)
@@ -151,10 +163,13 @@ def test_a_scan_that_is_edited_meanwhile_gives_a_result_with_a_note(logic, qtbot
 
     scan = module_scans.scan()
     before = slicer.util.arrayFromVolume(scan).copy()
+
+    def edit():
+        slicer.util.arrayFromVolume(scan)[...] = 0
+        slicer.util.arrayFromVolumeModified(scan)
+
+    when(logic, "Starting", edit)
     job, _ = start(logic, scan)
-    qtbot.waitUntil(lambda: job.stage not in ("Preparing the scan", "Waiting for the run before it"))
-    slicer.util.arrayFromVolume(scan)[...] = 0
-    slicer.util.arrayFromVolumeModified(scan)
     finish(qtbot, job)
     assert job.state == states.DONE and "was changed while" in job.work.notes[0]
     healed = slicer.util.arrayFromVolume(job.value["healed"])
@@ -166,9 +181,8 @@ def test_a_scan_that_is_deleted_meanwhile_gives_a_result_with_a_note(logic, qtbo
     import slicer
 
     scan = module_scans.scan("T1")
+    when(logic, "Healing", lambda: slicer.mrmlScene.RemoveNode(scan))
     job, _ = start(logic, scan)
-    qtbot.waitUntil(lambda: job.stage == "Starting" or job.fraction > 0)
-    slicer.mrmlScene.RemoveNode(scan)
     finish(qtbot, job)
     assert job.state == states.DONE and "'T1' was deleted" in job.work.notes[0]
     assert job.value["healed"].GetScene() is slicer.mrmlScene
@@ -190,9 +204,8 @@ def test_a_scan_that_is_deleted_before_its_turn_is_told(logic, qtbot):  # noqa: 
 def test_a_closed_scene_gets_no_result_and_the_files_are_kept(logic, qtbot):  # noqa: F811
     import slicer
 
+    when(logic, "Healing", lambda: slicer.mrmlScene.Clear(False))
     job, _ = start(logic)
-    qtbot.waitUntil(lambda: job.fraction > 0)
-    slicer.mrmlScene.Clear(False)
     finish(qtbot, job)
     assert job.state == states.FAILED and "scene was closed" in job.message
     assert scene_is_clean()

@@ -22,14 +22,22 @@ def show(volume: Any, shown: bool, threshold: float) -> None:
         setThreshold(volume, threshold)
 
 
+def isShown(volume: Any) -> bool:
+    """Whether the cloud of a map can be seen."""
+    import slicer
+
+    display = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(volume)
+    return display is not None and bool(display.GetVisibility())
+
+
 def setThreshold(volume: Any, threshold: float) -> None:
     """Set from where on the cloud is dense, and take over the colours; nothing where there is no cloud."""
     import slicer
     import vtk
 
-    display = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(volume)
-    if display is None or not display.GetVisibility():
+    if not isShown(volume):
         return
+    display = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(volume)
     shown = volume.GetDisplayNode()
     low, high = shown.GetWindowLevelMin(), shown.GetWindowLevelMax()
     table = shown.GetColorNode().GetLookupTable()

@@ -289,7 +289,8 @@ class Jobs:
         if stage != job.stage:
             self.note(f"job {job.id}: {stage} ({job.elapsed:.1f} s)")
         job.stage = stage
-        job.fraction = min(max(float(message.get("fraction", job.fraction)), 0.0), 1.0)
+        share = message.get("fraction")
+        job.fraction = min(max(share, 0.0), 1.0) if isinstance(share, (int, float)) else job.fraction
         if message.get("preview"):
             try:
                 job.work.preview(job, message["preview"])

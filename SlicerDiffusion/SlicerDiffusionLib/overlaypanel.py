@@ -79,29 +79,36 @@ class OverlayPanel:
 
     def show(self, parts: view.Parts) -> None:
         """Take over the maps of a run, with its own threshold and colours."""
+        known = bool(parts.maps and self._parts.maps) and parts.maps[0] is self._parts.maps[0]
         self._dropOutline()
         self._watch.removeObservers()
         self._parts = parts
         self.widget.setEnabled(bool(parts.maps))
         self.widget.setToolTip("" if parts.maps else "This run has no map in the scene.")
+        if not parts.maps:
+            return
         self._busy = True
         try:
-            self.other.setChecked(False)
-            self.above.setChecked(False)
-            self.other.setVisible(len(parts.maps) > 1)
-            if len(parts.maps) > 1:
-                title = str(_display(parts.maps[1]).get("title", "the other map"))
-                self.other.setText(f"Show instead: {title[:1].lower()}{title[1:]}")
-                self.other.setToolTip(f"{title}, in {_display(parts.maps[1]).get('unit', 'its own unit')}.")
-            if parts.maps:
+            self._offerOther(parts.maps[1:])
+            self.cloud.setChecked(cloud.isShown(parts.maps[0]))
+            shown = colors.nameOf(parts.maps[0].GetDisplayNode().GetColorNode())
+            self.colors.setCurrentIndex(list(colors.MAPS).index(shown) if shown in colors.MAPS else 0)
+            if not known:
+                self.above.setChecked(False)
                 self._setRange(parts.maps[0])
-                shown = colors.nameOf(parts.maps[0].GetDisplayNode().GetColorNode())
-                self.colors.setCurrentIndex(list(colors.MAPS).index(shown) if shown in colors.MAPS else 0)
         finally:
             self._busy = False
-        if parts.maps:
-            self._watchViews()
-            self._update()
+        self._watchViews()
+        self._update()
+
+    def _offerOther(self, others: list[Any]) -> None:
+        """Offer the run's second map in place of the first one."""
+        self.other.setVisible(bool(others))
+        self.other.setChecked(bool(others) and bool(view.viewsShowing(others[0])))
+        if others:
+            title = str(_display(others[0]).get("title", "the other map"))
+            self.other.setText(f"Show instead: {title[:1].lower()}{title[1:]}")
+            self.other.setToolTip(f"{title}, in {_display(others[0]).get('unit', 'its own unit')}.")
 
     def _box(self, text: str, checked: bool, help_: str) -> Any:
         import qt
@@ -160,7 +167,10 @@ class OverlayPanel:
 
     def _swap(self) -> None:
         """Show the other map wherever one of this run's maps is shown."""
-        known = {overlay.GetID() for overlay in self._there()}
+        there = self._there()
+        if self.overlay not in there:
+            return
+        known = {overlay.GetID() for overlay in there}
         for composite in view.composites().values():
             if composite.GetForegroundVolumeID() in known:
                 composite.SetForegroundVolumeID(self.overlay.GetID())

@@ -100,9 +100,14 @@ class Preview:
         return node
 
     def _overlay(self, scan: Any) -> None:
-        """Over the scan, in each view that shows it."""
+        """Over the scan in each view that shows it; of columns to compare, only in that of results."""
         for name, composite in view.composites().items():
-            if scan is not None and composite.GetBackgroundVolumeID() == scan.GetID():
+            column, behind = view.columnOf(name), composite.GetBackgroundVolumeID()
+            if (
+                behind
+                if column == view.RESULT
+                else not column and scan is not None and behind == scan.GetID()
+            ):
                 self._before[name] = (composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
                 composite.SetForegroundVolumeID(self._node.GetID())
                 composite.SetForegroundOpacity(1.0)

@@ -31,7 +31,7 @@ class Session:
             "of the scan. The map shows where the two differ, in standard deviations of healthy brains (z)."
         )
         self.panel = panels.Panel(logic.tasks(), logic.getParameterNode(), self._changed)
-        self.runs = RunPanel(logic.jobs, self._start, self.panel.page.missing)
+        self.runs = RunPanel(logic.jobs, self._start, lambda: self.panel.page.missing())
         self.runs.preview.toggled.connect(lambda: self._previewToggled())
         self.result = ResultPanel()
         self.history = HistoryPanel(logic.jobs, self.show, self.again, self.fill)
