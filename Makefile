@@ -44,8 +44,15 @@ demo-cli: $(VENV)/.ready
 screenshots: $(VENV)/.ready-desktop
 	$(RUN)/braindiffusion-desktop --screenshots docs/pictures
 
+# VTK and Slicer keep singletons as long as a process lives: each family of the viewers' tests has one of its own.
+VIEWERS := host module window
 test: lint types
+ifdef TESTS
 	$(RUN)/python -m pytest -q -m "not slow" $(TESTS)
+else
+	$(RUN)/python -m pytest -q -m "not slow" $(VIEWERS:%=--ignore-glob='*/test_%*.py')
+	set -e; for family in $(VIEWERS); do $(RUN)/python -m pytest -q -m "not slow" tests/test_$$family*.py; done
+endif
 
 slow: $(VENV)/.ready-test
 	$(RUN)/python -m pytest -q -m slow $(TESTS)

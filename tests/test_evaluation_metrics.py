@@ -166,3 +166,21 @@ def test_white_noise_has_a_flat_spectrum_and_a_wave_peaks_at_its_frequency():
     wave = np.sin(2 * np.pi * 0.125 * x)[:, None, None] * np.ones((64, 64, 64))
     frequency, power = metrics.radial_power(wave, 2.0)
     assert frequency[power.argmax()] == pytest.approx(0.125, abs=0.011)
+
+
+def test_the_mean_power_makes_the_best_linear_filter():
+    """Of a stationary Gaussian field under white noise, the Wiener filter's error is known exactly."""
+    rng = np.random.default_rng(8)
+    shape = (32, 40, 36)
+    frequencies = np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij")
+    power = np.exp(-200 * sum(axis**2 for axis in frequencies)) + 0.01
+
+    def field():
+        return np.fft.ifftn(np.fft.fftn(rng.normal(size=shape)) * np.sqrt(power)).real
+
+    found = metrics.mean_power([field() for _ in range(12)])
+    assert found.mean() == pytest.approx(power.mean(), rel=0.05)
+    truth = field()
+    noisy = np.fft.fftn(truth + 0.5 * rng.normal(size=shape))
+    error = (np.fft.ifftn(noisy * found / (found + 0.25)).real - truth).var()
+    assert error == pytest.approx((power * 0.25 / (power + 0.25)).mean(), rel=0.1)
