@@ -178,6 +178,16 @@ def pearson(first: Sequence[float], second: Sequence[float]) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
+def mean_power(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean power at each frequency [X, Y, Z] of `images`, the same in all directions: what a Wiener filter
+    expects. White noise of variance v has power v.
+    """
+    power = np.mean([np.abs(np.fft.fftn(image, norm="ortho")) ** 2 for image in images], 0)
+    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*map(np.fft.fftfreq, power.shape), indexing="ij")))
+    ring = np.rint(radius * max(power.shape)).astype(int)
+    return (np.bincount(ring.ravel(), power.ravel()) / np.maximum(np.bincount(ring.ravel()), 1))[ring]
+
+
 def radial_power(image: np.ndarray, spacing: float, rings: int = 24) -> tuple[np.ndarray, np.ndarray]:
     """(spatial frequency (rings,) in cycles per mm, mean power (rings,)) of `image` [X, Y, Z] after a cosine
     window.

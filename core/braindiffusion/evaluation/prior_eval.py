@@ -17,6 +17,7 @@ from ..diffusion.path import Node
 from ..diffusion.solve import dpmpp2m, start
 from ..diffusion.solve import run as walk
 from ..healing import guide_context
+from ..imaging.expected import population
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..imaging.volume import Volume
 from ..models.loading import Model, load_model
@@ -56,14 +57,13 @@ def run(setting: Setting) -> dict[str, Any]:
         f"{r['age']} y, {r['sex']}, ventricles {r['ventricles']} ml, brain {r['brain']} ml" for r in requests
     ]
     pictures.sample_sheet(setting.pictures / "samples.png", samples, captions)
-    real = [case.image for case in brains] + [
-        image.astype(np.float32) for image in training_maps(setting)["model"]
-    ]
+    training = [image.astype(np.float32) for image in training_maps(setting)["model"]]
+    real = [case.image for case in brains] + training
     return {
         "steps": STEPS,
         "samples": len(samples),
         "seconds_per_sample": seconds,
-        "loss": _losses(setting, model, brains[: 2 if setting.quick else None]),
+        "loss": _losses(setting, model, brains[: 2 if setting.quick else None], training),
         "brains": len(brains),
         "spectrum": _spectrum(setting, samples, real),
         "control": _control(setting, samples, requests),
@@ -87,13 +87,18 @@ def _samples(setting: Setting, model: Model, requests: Sequence[dict]) -> tuple[
     return [sample.clip(0, None) for sample in made], float(np.median(seconds))
 
 
-def _losses(setting: Setting, model: Model, brains: Sequence[Case]) -> list[dict[str, Any]]:
+def _losses(
+    setting: Setting, model: Model, brains: Sequence[Case], training: Sequence[np.ndarray]
+) -> list[dict[str, Any]]:
     """At each noise level, without and with the brain itself as guide: error in the brain, and EDM's loss.
 
     The error is the root mean square of x0 - the image in percent of white matter; the loss is the mean
-    square over the grid divided by EDM's c_out squared, as in training.
+    square over the grid divided by EDM's c_out squared, as in training. "linear" is the error of the best
+    linear filter, which knows the spectrum of brains about their mean and nothing of their shape.
     """
     denoise = model.denoiser(setting.plan.device, setting.plan.precision)
+    typical = population().typical
+    power = metrics.mean_power([image - typical for image in training])
     rows = []
     for sigma in SIGMAS:
         setting.say(f"Prior: denoising at sigma {sigma:g}")
@@ -106,6 +111,8 @@ def _losses(setting: Setting, model: Model, brains: Sequence[Case]) -> list[dict
                 errors.append(100 * float(np.sqrt((difference[case.image > 0] ** 2).mean())))
                 losses.append(float((difference**2).mean()) / c_out**2)
             row[kind] = {"error": float(np.mean(errors)), "loss": float(np.mean(losses))}
+        linear = [_linear_error(case, typical, power, sigma, n) for n, case in enumerate(brains)]
+        row["linear"] = float(np.mean(linear))
         rows.append(row)
     return rows
 
@@ -121,6 +128,14 @@ def _denoised(
     cond = cond.with_guide(x0, context=guide_context(x0, case.frame.expected)) if guided else cond
     x = x0 + sigma * gaussian((1, *case.image.shape), [seed]).to(device)
     return denoise(x, Node(1.0, sigma, sigma), cond)[0, 0].float().cpu().numpy()
+
+
+def _linear_error(case: Case, typical: np.ndarray, power: np.ndarray, sigma: float, seed: int) -> float:
+    """The error of the Wiener filter for white noise of `sigma` about the mean brain, in percent."""
+    noise = gaussian((1, *case.image.shape), [seed])[0, 0].numpy()
+    filtered = np.fft.fftn(case.image + sigma * noise - typical) * power / (power + sigma**2)
+    x0 = typical + np.fft.ifftn(filtered).real
+    return 100 * float(np.sqrt(((x0 - case.image)[case.image > 0] ** 2).mean()))
 
 
 def _spectrum(setting: Setting, samples: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """The network of `t1-brain-2mm`: noisy brain, optional guide, optional hole, covariates -> EDM's raw
 output F.
 
-A U-Net of MONAI's diffusion residual blocks that works on one Haar level (half resolution, lossless), with
-skips that are added rather than concatenated (half the decoder's cost), and a narrow path at full resolution
-so that no block edge shows. What the training brains look like at each place is an input too: without a guide
-their mean, with one their mean brought to it, its z-score against them and its mirror image, so that healing
-starts where a population z-score ends. What diffuses is the difference to what is expected, the guide or that
-mean: it is much smaller than the brain itself, and the network need not learn the average brain.
+A U-Net of MONAI's diffusion residual blocks that works on Haar coefficients (lossless, and cheap at a quarter
+of the resolution), with skips that are added rather than concatenated (half the decoder's cost), and a narrow
+path at full resolution so that no block edge shows. What the training brains look like at each place is an
+input too: without a guide their mean, with one their mean brought to it, its z-score against them and its
+mirror image, so that healing starts where a population z-score ends. What diffuses is the difference to what
+is expected, the guide or that mean: it is much smaller than the brain itself, and the network need not learn
+the average brain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +42,12 @@ def _zero(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
+
+
+def _repeated(transform: Callable[[Tensor], Tensor], x: Tensor, times: int) -> Tensor:
+    for _ in range(times):
+        x = transform(x)
+    return x
 
 
 def context_of(guide: Tensor, hole: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -93,8 +101,9 @@ class Level(nn.Module):
 
 
 class PriorNet(nn.Module):
-    """See the module's text. `widths` and `blocks` run from half resolution downwards; `fine` is the
-    full-resolution width; `context` how many maps go with a guide.
+    """See the module's text. `folds` Haar levels come first, then `widths` and `blocks` run downwards.
+    `reach` is the first convolution's kernel, `fine` the full-resolution width, `context` how many maps go
+    with a guide.
     """
 
     def __init__(
@@ -105,19 +114,22 @@ class PriorNet(nn.Module):
         fine: int = 8,
         context: int = CONTEXT,
         sigma_data: float | None = SIGMA_DATA,
+        folds: int = 1,
+        reach: int = 3,
     ) -> None:
         super().__init__()
-        self.sigma_data = sigma_data
+        self.sigma_data, self.folds = sigma_data, folds
         embedding, self.covariates, self.context = 256, covariates, context
         self.embedding = ConditionEmbedding(covariates, embedding)
         images = 4 + context
-        self.stem = nn.Conv3d(8 * images, widths[0], 3, padding=1)
+        self.stem = nn.Conv3d(8**folds * images, widths[0], reach, padding=reach // 2)
         self.encoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths, blocks))
         pairs = list(zip(widths, widths[1:]))
         self.down = nn.ModuleList(nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(Level(w, embedding, n) for w, n in zip(widths[:-1], blocks[:-1]))
-        self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv3d(widths[0], 8 * fine, 1))
+        out = nn.Conv3d(widths[0], 8**folds * fine, 1)
+        self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), out)
         self.fine_in = nn.Conv3d(images, fine, 3, padding=1)
         self.fine_mid = nn.Conv3d(fine, fine, 3, padding=1)
         self.fine_out = _zero(nn.Conv3d(fine, 1, 3, padding=1))
@@ -156,7 +168,7 @@ class PriorNet(nn.Module):
             for some in (image, calmed)
         )
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
-        h = self.stem(fold(full))
+        h = self.stem(_repeated(fold, full, self.folds))
         skips = []
         for level, down in zip(self.encoder, self.down):
             h = level(h, emb)
@@ -166,7 +178,7 @@ class PriorNet(nn.Module):
         for level, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
             h = nn.functional.interpolate(up(h), scale_factor=2.0, mode="nearest") + skip
             h = level(h, emb)
-        h = unfold(self.head(h)) + self.fine_in(fine)
+        h = _repeated(unfold, self.head(h), self.folds) + self.fine_in(fine)
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
@@ -230,7 +242,10 @@ class PriorDenoiser:
         level = level.reshape(-1).expand(x.shape[0])
         detail = difference - functional.avg_pool3d(difference, 3, 1, 1)
         detail = detail / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
-        noisy = torch.cat([self.edm.scale_in(node) * difference, detail], 1)
+        # Beside a guide the noisy image counts by what it says under its noise; elsewhere it is all there is.
+        scale = self.edm.scale_in(node)
+        said = torch.where(shown.doubted, scale * self.sigma_data, 1.0)
+        noisy = torch.cat([scale * said * difference, detail], 1)
         told = (self._flag(x, cond).flatten(), cond.covariates, cond.known, cond.real)
         return self.net(noisy, level, shown.guide, shown.hole, shown.context, *told)
 

@@ -87,7 +87,7 @@ def paint(generator: Generator, image: Tensor, mask: Tensor) -> tuple[Tensor, Te
     return image + soft * (painted.clamp(min=0.0) - image), soft
 
 
-DISTURBANCE = 0.15
+DISTURBANCE = 0.2
 """Standard deviation of coarse noise, where white matter is 1. Always the same: a network that could tell how
 much there is would trust a scan that has none, and its lesions with it.
 """
@@ -99,7 +99,7 @@ def disturb(generator: Generator, image: Tensor) -> Tensor:
     Lesions are rare voxels; this changes every one and teaches the same: what of an image its surroundings
     and the population do not explain.
     """
-    noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, 4, 12))[0]
+    noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, 8, 16))[0]
     return torch.where(image > 0.05, image + DISTURBANCE * rolled(generator, noise), image)
 
 

@@ -18,10 +18,10 @@ from typing import Any
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..models.card import WEIGHTS, Card, read_card, write_card
 from ..models.loading import build, fingerprint, load_file, load_model, sha256
-from ..nets.prior import CONTEXT, SIGMA_DATA
+from ..nets.prior import SIGMA_DATA
 from ..paths import data_root, resources
 from .anatomy import NAME as ANATOMY
-from .prior import COVARIATES, SIGMA_MAX, SIGMA_MIN
+from .prior import COVARIATES, NETWORK, SIGMA_MAX, SIGMA_MIN
 from .prior import NAME as PRIOR
 
 _FRAME = {
@@ -70,13 +70,7 @@ def _prior() -> dict[str, Any]:
         "not_for": "Diagnosis or treatment of a person; other contrasts; ages far from 19 to 52.",
         "architecture": {
             "class": "PriorNet",
-            "arguments": {
-                "covariates": len(COVARIATES),
-                "widths": [16, 64, 128, 192],
-                "blocks": [2, 2, 2, 2],
-                "fine": 8,
-                "context": CONTEXT,
-            },
+            "arguments": NETWORK,
         },
         "parametrisation": {"kind": "edm around what is expected", "sigma_data": SIGMA_DATA},
         "path": {"kind": "edm", "sigma_min": SIGMA_MIN, "sigma_max": SIGMA_MAX},
