@@ -215,7 +215,9 @@ def test_schema_is_written_and_checked(toy, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_stops_the_run_and_leaves_nothing(scan_file, tmp_path, name):
     code = (
-        "import sys, time\nfrom dataclasses import replace\nfrom toy_task import TOY\n"
+        "import signal, sys, time\nfrom dataclasses import replace\nfrom toy_task import TOY\n"
+        # A shell that starts the tests in the background has told them to ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from braindiffusion.cli import main\nfrom braindiffusion.tasks import base\n"
         "def run(inputs, parameters, plan):\n"
         "    while True:\n"
