@@ -152,7 +152,9 @@ def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
         "samples": 12,
         "seconds_per_sample": 7.25,
         "brains": 12,
-        "loss": [{"sigma": 1.0, **{kind: {"error": 3.21, "loss": 0.5} for kind in ("free", "guided")}}],
+        "loss": [
+            {"sigma": 1.0, "linear": 4.56, **{k: {"error": 3.21, "loss": 0.5} for k in ("free", "guided")}}
+        ],
         "spectrum": {
             "real_brains": 60,
             "rings_within": 0.9,
