@@ -14,6 +14,11 @@ from torch import Tensor
 from braindiffusion.diffusion.path import Grid, Node
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator that starts anew."""
+    return torch.Generator().manual_seed(seed)
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """White Gaussian data; called, it is the optimal denoiser."""

@@ -18,12 +18,9 @@ from braindiffusion.training.fields import (
     uniform,
     warp,
 )
+from oracles import seeded
 
 SHAPE = (40, 48, 40)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def jacobian(displacement: torch.Tensor) -> torch.Tensor:

@@ -18,12 +18,9 @@ from braindiffusion.training import shapes as shapes_module
 from braindiffusion.training.lesions import VOXEL_ML, blob, implant, library_shape, paint
 from braindiffusion.training.shapes import TEST_CASE, components, held_out, masks, training_shapes
 from conftest import needs_data
+from oracles import seeded
 
 SHAPE = (60, 64, 56)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,9 @@ from braindiffusion.nets.anatomy import AnatomyNet, located
 from braindiffusion.nets.haar import fold, unfold
 from braindiffusion.nets.prior import PriorDenoiser, PriorNet, context_of
 from braindiffusion.nets.tissue import CLASSES
+from oracles import seeded
 
 SIDE = 32
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(batch: int, seed: int = 0) -> Tensor:
@@ -128,8 +125,9 @@ def test_the_training_target_is_what_the_denoiser_undoes(stirred, node):
     denoiser, guide = PriorDenoiser(stirred), images(1).clamp(min=0.1)
     x = node.alpha * guide + node.sigma * torch.randn(guide.shape, generator=seeded(1))
     for cond in (told(), told(guide=guide)):
-        said = denoiser(x, node, cond)
-        assert torch.allclose(denoiser.target(said, x, node, cond), denoiser.raw(x, node, cond), atol=1e-4)
+        said, shown = denoiser(x, node, cond), denoiser.shown(x, cond)
+        raw = denoiser.raw(x, node, cond, shown)
+        assert torch.allclose(denoiser.target(said, x, node, shown), raw, atol=1e-4)
         assert (said - guide).std() > 0.01
 
 
@@ -139,7 +137,7 @@ def test_outside_the_brain_of_a_guide_nothing_is_drawn(stirred):
     guide[..., :8] = 0
     denoiser, cond = PriorDenoiser(stirred), told(guide=guide)
     healed = denoiser(guide + 1, Node(1.0, 1.0, 1.0), cond)
-    assert torch.equal(denoiser.doubted(guide, cond), guide > 0)
+    assert torch.equal(denoiser.shown(guide, cond).doubted, guide > 0)
     assert not healed[..., :8].any() and healed[..., 8:].all()
 
 
@@ -159,10 +157,13 @@ def test_everything_that_the_network_is_told_counts(stirred):
         "a null": replace(base, known=torch.tensor([[True, True, False, True]])),
         "another value": replace(base, covariates=base.covariates + 0.5),
     }
-    said = denoiser.raw(x, node, base)
+
+    def raw(cond, node=node):
+        return denoiser.raw(x, node, cond, denoiser.shown(x, cond))
+
     for name, cond in variants.items():
-        assert (denoiser.raw(x, node, cond) - said).abs().max() > 1e-4, name
-    assert (denoiser.raw(x, Node(1.0, 0.7, 0.7), base) - said).abs().max() > 1e-4
+        assert (raw(cond) - raw(base)).abs().max() > 1e-4, name
+    assert (raw(base, Node(1.0, 0.7, 0.7)) - raw(base)).abs().max() > 1e-4
 
 
 @torch.no_grad()

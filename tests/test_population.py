@@ -31,15 +31,12 @@ from braindiffusion.training.population import (
     widened,
 )
 from conftest import needs_data
+from oracles import seeded
 
 SHAPE = (32, 32, 32)
 STILL = {"degrees": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0, "bend": 0.0}
 CODES = np.array([0, 2, 3, 4, 17, 24, 41, 42, 43, 53, 514], np.int16)
 CLASSES = {0: 0, 2: 2, 3: 3, 4: 1, 17: 3, 24: 1, 41: 2, 42: 3, 43: 1, 53: 3, 501: 1, 514: 4}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def named(name: str, side: str = "") -> int:

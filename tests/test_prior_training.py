@@ -12,12 +12,9 @@ from braindiffusion.nets.prior import PriorDenoiser, PriorNet
 from braindiffusion.training import prior
 from braindiffusion.training.brains import Brain
 from braindiffusion.training.lesions import DISTURBANCE
+from oracles import seeded
 
 SMALL = {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1), "fine": 2}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +155,6 @@ def test_a_part_without_a_guide_is_drawn_around_its_own_part_of_the_average_brai
     cond = Cond(
         *(batch[key] for key in ("covariates", "known", "real", "guide", "hole", "context", "has_guide"))
     )
-    expected, followed = PriorDenoiser(PriorNet(len(prior.COVARIATES), **SMALL)).expected(batch["x0"], cond)
-    assert torch.equal(expected[0], batch["context"][0, :1]) and not followed[0].any()
-    assert np.corrcoef(expected[0].flatten(), batch["x0"][0].flatten())[0, 1] > 0.7, "the same part"
+    shown = PriorDenoiser(PriorNet(len(prior.COVARIATES), **SMALL)).shown(batch["x0"], cond)
+    assert torch.equal(shown.expected[0], batch["context"][0, :1]) and not shown.followed[0].any()
+    assert np.corrcoef(shown.expected[0].flatten(), batch["x0"][0].flatten())[0, 1] > 0.7, "the same part"

@@ -183,8 +183,12 @@ class PriorNet(nn.Module):
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
 
-class _Shown(NamedTuple):
-    """What a batch is shown: [B, 1, X, Y, Z], the context [B, 3, X, Y, Z]; the last two are bool."""
+class Shown(NamedTuple):
+    """What a batch is shown: [B, 1, X, Y, Z], the context [B, 3, X, Y, Z].
+
+    expected: what is expected at each voxel; followed (bool): where that is a guide; doubted (bool): where it
+    is a guide that may be wrong.
+    """
 
     guide: Tensor
     hole: Tensor
@@ -208,35 +212,22 @@ class PriorDenoiser:
 
     def __call__(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
         """x0 [B, 1, X, Y, Z] at x of that shape; `node` holds numbers or tensors that broadcast against x."""
-        shown = self._shown(x, cond)
-        raw = self._raw(x, node, cond, shown).to(x.dtype)
+        shown = self.shown(x, cond)
+        raw = self.raw(x, node, cond, shown).to(x.dtype)
         x0 = shown.expected + self.edm.to_x0(raw, x - node.alpha * shown.expected, node)
         return torch.where(shown.followed & ~shown.doubted, shown.expected, x0)
-
-    def target(self, x0: Tensor, x: Tensor, node: Node, cond: Cond) -> Tensor:
-        """The raw output [B, 1, X, Y, Z] that means x0 at x."""
-        expected, _ = self.expected(x, cond)
-        return self.edm.from_x0(x0 - expected, x - node.alpha * expected, node)
 
     @property
     def edm(self) -> Edm:
         """The preconditioning of the difference."""
         return Edm(self.sigma_data)
 
-    def expected(self, x: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
-        """What is expected at each voxel, and whether (bool) that is a guide: [B, 1, X, Y, Z]."""
-        shown = self._shown(x, cond)
-        return shown.expected, shown.followed
+    def target(self, x0: Tensor, x: Tensor, node: Node, shown: Shown) -> Tensor:
+        """The raw output [B, 1, X, Y, Z] that means x0 at x."""
+        return self.edm.from_x0(x0 - shown.expected, x - node.alpha * shown.expected, node)
 
-    def doubted(self, x: Tensor, cond: Cond) -> Tensor:
-        """Where (bool) a guide is followed that may be wrong: [B, 1, X, Y, Z]."""
-        return self._shown(x, cond).doubted
-
-    def raw(self, x: Tensor, node: Node, cond: Cond) -> Tensor:
+    def raw(self, x: Tensor, node: Node, cond: Cond, shown: Shown) -> Tensor:
         """The network's output F [B, 1, X, Y, Z]."""
-        return self._raw(x, node, cond, self._shown(x, cond))
-
-    def _raw(self, x: Tensor, node: Node, cond: Cond, shown: _Shown) -> Tensor:
         difference = x - node.alpha * shown.expected
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
@@ -254,15 +245,15 @@ class PriorDenoiser:
         flag = torch.zeros_like(cond.real) if cond.has_guide is None else cond.has_guide
         return flag.to(x).view(-1, 1, 1, 1, 1)
 
-    def _shown(self, x: Tensor, cond: Cond) -> _Shown:
-        """Guide and hole are 0 where there is none."""
+    def shown(self, x: Tensor, cond: Cond) -> Shown:
+        """What goes with x [B, 1, X, Y, Z]; guide and hole are 0 where there is none."""
         guide, hole = (torch.zeros_like(x) if v is None else v.to(x) for v in (cond.guide, cond.hole))
         flag = self._flag(x, cond)
         guide, context = guide * flag, self._context(x, cond)
         followed = (flag > 0.5) & (hole < 0.5)
         expected = torch.where(followed, guide, context[:, :1])
         whole = ~(hole > 0.5).flatten(1).any(1).view(-1, 1, 1, 1, 1)
-        return _Shown(guide, hole, context, expected, followed, followed & (expected > 0) & whole)
+        return Shown(guide, hole, context, expected, followed, followed & (expected > 0) & whole)
 
     def _context(self, x: Tensor, cond: Cond) -> Tensor:
         """The context [B, 3, X, Y, Z]. Without one, or where it is 0, the mean is that of the model grid,

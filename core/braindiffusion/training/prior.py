@@ -250,9 +250,10 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
     node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
     x, denoiser = batch["x0"] + sigma * batch["noise"], PriorDenoiser(net)
-    _, followed = denoiser.expected(x, cond)
-    error = (denoiser.raw(x, node, cond).float() - denoiser.target(batch["x0"], x, node, cond)).square()
-    return _mean(error, ~followed) + _mean(error, denoiser.doubted(x, cond))
+    shown = denoiser.shown(x, cond)
+    raw = denoiser.raw(x, node, cond, shown).float()
+    error = (raw - denoiser.target(batch["x0"], x, node, shown)).square()
+    return _mean(error, ~shown.followed) + _mean(error, shown.doubted)
 
 
 def _mean(error: Tensor, where: Tensor) -> Tensor:

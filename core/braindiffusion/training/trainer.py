@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from .muon import Optimiser
+
 Batch = dict[str, Tensor]
 
 
@@ -102,9 +104,7 @@ def train(
         torch.set_num_threads(plan.threads)
     device = _device()
     net = net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        net.parameters(), lr=plan.learning_rate, weight_decay=1e-3, betas=(0.9, 0.99)
-    )
+    optimiser = Optimiser(net, plan.learning_rate)
     ema = _resume(net, optimiser, plan, device)
     wrapped = _distributed(net, device)
     loader = DataLoader(
@@ -118,11 +118,9 @@ def train(
         progress = _agreed((time.monotonic() - start) / (plan.hours * 3600), device)
         if progress >= 1:
             break
-        for group in optimiser.param_groups:
-            group["lr"] = rate(progress, step, plan.learning_rate)
-        history.append(
-            _step(wrapped, optimiser, {k: v.to(device) for k, v in batch.items()}, loss_of, device)
-        )
+        lr = rate(progress, step, plan.learning_rate)
+        batch = {key: value.to(device) for key, value in batch.items()}
+        history.append(_step(wrapped, optimiser, lr, batch, loss_of))
         ema.update(net)
         if len(history) == 50:
             _log(plan.folder, step + 1, progress, history)
@@ -137,18 +135,18 @@ def train(
 
 def _step(
     net: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
+    lr: float,
     batch: Batch,
     loss_of: Callable[[nn.Module, Batch], Tensor],
-    device: torch.device,
 ) -> float:
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(next(iter(batch.values())).device.type, torch.bfloat16):
         loss = loss_of(net, batch)
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     if torch.isfinite(norm):
-        optimiser.step()
+        optimiser.step(lr)
     return float(loss.detach())
 
 
@@ -169,7 +167,7 @@ def _distributed(net: nn.Module, device: torch.device) -> nn.Module:
     )
 
 
-def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, device: torch.device) -> Ema:
+def _resume(net: nn.Module, optimiser: Optimiser, plan: Plan, device: torch.device) -> Ema:
     if plan.resume is None:
         return Ema(net, plan.half_life)
     if plan.resume.suffix == ".safetensors":
@@ -204,7 +202,7 @@ def _main_process() -> bool:
     return _rank() == 0
 
 
-def _save(net: nn.Module, optimiser: torch.optim.Optimizer, ema: Ema, folder: Path) -> Path:
+def _save(net: nn.Module, optimiser: Optimiser, ema: Ema, folder: Path) -> Path:
     """`checkpoint.pt` to go on from, `ema.safetensors` to ship; each replaced whole, so that a kill leaves
     the old one.
     """
