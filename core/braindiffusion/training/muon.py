@@ -53,15 +53,15 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._move(weight, group)
+                    self._move(weight, weight.grad, group)
 
-    def _move(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, weight: Tensor, slope: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         average = state["momentum"]
-        average.lerp_(weight.grad, 1 - group["momentum"])
-        matrix = weight.grad.lerp(average, group["momentum"]).flatten(1)
+        average.lerp_(slope, 1 - group["momentum"])
+        matrix = slope.lerp(average, group["momentum"]).flatten(1)
         size = _LIKE_ADAM * max(matrix.shape) ** 0.5
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(orthogonal(matrix).reshape(weight.shape), alpha=-group["lr"] * size)
