@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -26,6 +27,7 @@ from SlicerDiffusionLib import corner, jobs, places, schema
 from SlicerDiffusionLib import job as jobs_
 from SlicerDiffusionLib.job import Complaint, Job
 
+_TIDY_AFTER_MS = 3000  # the panel comes first
 NOTICE = "Research use only. A heat map is a difference to a healthy prior, never a diagnosis."
 
 
@@ -35,7 +37,7 @@ class SlicerDiffusion(ScriptedLoadableModule):
     def __init__(self, parent: Any):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Brain Diffusion")
-        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
         self.parent.dependencies = []
         self.parent.contributors = ["The BrainDiffusion authors"]
         self.parent.helpText = _(
@@ -45,7 +47,24 @@ class SlicerDiffusion(ScriptedLoadableModule):
         )
         # Made-up voxels are marked in the views from the start, also those of a scene that was saved before.
         slicer.app.connect("startupCompleted()", corner.start)
+        slicer.app.connect("startupCompleted()", _offerSample)
         self.parent.acknowledgementText = _("Models, methods and their papers are listed in the repository.")
+
+
+def _offerSample() -> None:
+    """Put the sample patient among Slicer's own, in the module Sample Data."""
+    if not hasattr(slicer.modules, "sampledata"):
+        return
+    from SampleData import SampleDataLogic
+
+    path = places.sample()
+    SampleDataLogic.registerCustomSampleDataSource(
+        category="Brain Diffusion",
+        sampleName="SamplePatient",
+        uris=path.as_uri(),
+        fileNames=path.name,
+        nodeNames="Sample patient",
+    )
 
 
 class SlicerDiffusionWidget(ScriptedLoadableModuleWidget):
@@ -63,6 +82,7 @@ class SlicerDiffusionWidget(ScriptedLoadableModuleWidget):
 
         self.logic = SlicerDiffusionLogic()
         self.session = Session(self.logic, self.layout, NOTICE)
+        qt.QTimer.singleShot(_TIDY_AFTER_MS, places.removeOldRuns)
 
     def enter(self) -> None:
         self.session.enter()
@@ -108,7 +128,8 @@ class SlicerDiffusionLogic(ScriptedLoadableModuleLogic):
     ) -> Any:
         """Run a task on volume nodes.
 
-        `input` is the task's first image, other images go by their names; all other keywords are parameters.
+        `input` is the task's first image, other images go by their names; a mask may be a label map, or a
+        pair of a segmentation and the id of a segment. All other keywords are parameters.
         With `wait`, and by default without `onDone`, it returns {role: node} when all is in the scene, and
         raises RuntimeError with one sentence where the run fails or is cancelled; events are processed
         meanwhile. Otherwise it returns the Job at once, and `onDone(job)` is called at its end, whatever that
@@ -135,11 +156,15 @@ class SlicerDiffusionLogic(ScriptedLoadableModuleLogic):
         parameters: dict[str, Any],
         options: dict[str, Any] | None = None,
         onDone: Callable[[Job], None] | None = None,
+        repeats: dict[str, Any] | None = None,
     ) -> Job:
-        """Put a run into the queue. Raises Complaint for an input that no task can take."""
+        """Put a run into the queue; `repeats` is the record of the run that it repeats, if it does.
+
+        Raises Complaint for an input that no task can take.
+        """
         from SlicerDiffusionLib.runs import Run
 
-        work = Run(task, inputs, parameters, options, self.preview)
+        work = Run(task, inputs, parameters, options, self.preview, repeats)
         return self.jobs.submit(Job(work, onDone))
 
     def cancel(self) -> None:
@@ -162,8 +187,8 @@ def _sorted(task: schema.Task, values: dict[str, Any]) -> tuple[dict[str, Any], 
     strange = [key for key in values if key not in names and key not in known and key not in task.hidden]
     if strange:
         raise Complaint(
-            f"The task '{task.name}' has no '{strange[0]}'; it takes the images {', '.join(names)} and the "
-            f"parameters {', '.join(known)}."
+            f"The task '{task.name}' has no '{strange[0]}'; it takes the images "
+            f"{', '.join(names) or 'none'} and the parameters {', '.join(known)}."
         )
     missing = [item.title for item in task.inputs if item.required and values.get(item.name) is None]
     if missing:

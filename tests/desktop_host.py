@@ -28,8 +28,8 @@ for _folder in (ROOT / "SlicerDiffusion" / "Desktop", ROOT / "SlicerDiffusion"):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
-pytest.importorskip("slicer", reason="needs slicer-core (pip install braindiffusion[desktop])")
-pytest.importorskip("PySide6", reason="needs PySide6 (pip install braindiffusion[desktop])")
+pytest.importorskip("slicer", reason="needs slicer-core (pip install '.[desktop]')")
+pytest.importorskip("PySide6", reason="needs PySide6 (pip install '.[desktop]')")
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402, F401
 from PySide6.QtCore import Qt  # noqa: E402, F401
@@ -46,6 +46,7 @@ def host_core() -> Any:
         host_core.application = QtWidgets.QApplication(["tests"])
     folder = tempfile.TemporaryDirectory(prefix="braindiffusion-settings-")
     app = CoreApp(settings=Path(folder.name) / "desktop.json")
+    app.settings().setValue("BrainDiffusion/RunsFolder", str(Path(folder.name) / "runs"))
     pythonqt.install()
     modulebase.install()
     atexit.register(folder.cleanup)

@@ -7,6 +7,7 @@ The behaviour may also come as the parameter `behaviour` of a run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -192,9 +193,15 @@ def manifest_of(
             "seed": 7,
             "model": model,
             "steps": 8,
+            "inputs": {name: seen(image) for name, image in message["inputs"].items()},
         },
         "files": ["picture.png"],
     }
+
+
+def seen(image: dict[str, Any]) -> dict[str, Any]:
+    digest = hashlib.sha256(Path(image["path"]).read_bytes() + json.dumps(image["affine"]).encode())
+    return {"content_hash": digest.hexdigest()}
 
 
 def artifact(

@@ -101,7 +101,7 @@ def test_json(toy, scan_file, tmp_path, capsys):
         (["toy", "SCAN", "-o", "OUT", "--samples", "many"], 2, "--samples"),
         (["toy", "SCAN", "-o", "OUT", "--method", "magic"], 2, "guided"),
         (["toy", "SCAN", "-o", "OUT", "--sead", "3"], 2, "There is no option '--sead'"),
-        (["toy", "SCAN", "-o", "OUT", "--device", "gpu"], 4, "There is no device 'gpu'"),
+        (["toy", "SCAN", "-o", "OUT", "--device", "gpu"], 2, "There is no device 'gpu'"),
         (["toy", "BROKEN", "-o", "OUT"], 3, ""),
         (["toy", "MISSING", "-o", "OUT"], 3, ""),
         (["toy", "SCAN", "-o", "SCAN"], 4, "is a file"),

@@ -18,6 +18,7 @@ from braindiffusion.plan import Plan, failure_kind, make_plan
 from braindiffusion.result import Artifact, Result
 from braindiffusion.tasks import base
 from braindiffusion.tasks.base import Progress, WrongParameters
+from toy_task import IMAGINE, PAINT
 
 GB = 10**9
 
@@ -111,6 +112,27 @@ def test_a_cancelled_task_cleans_up(make_task, scan):
     with pytest.raises(Cancelled):
         engine.run("endless", {"scan": scan}, cancel=cancel)
     assert cleaned == [True] and time.monotonic() - start < 2
+
+
+def test_a_long_stage_tells_how_far_it_is_and_hears_a_cancel(make_task, scan):
+    def run(inputs, parameters, plan):
+        yield Progress(0.2, "Aligning")
+        for n in range(1, 1000):
+            plan.tell(0.2 + n / 2000)
+        yield Progress(0.9, "Never reached")
+
+    make_task("long", run=run)
+    cancel, steps = threading.Event(), []
+
+    def on_progress(step):
+        steps.append(step)
+        if step.fraction > 0.5:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        engine.run("long", {"scan": scan}, on_progress=on_progress, cancel=cancel)
+    within = [step.fraction for step in steps if step.stage == "Aligning"]
+    assert len(within) > 500 and within == sorted(within) and within[-2] < 0.5 < within[-1]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +261,32 @@ class TestMemory:
         result = engine.run("modern", {"scan": scan})
         assert result.provenance["device"] == "cpu" and "no kernel image" in result.provenance["retries"][0]
 
+    def test_a_card_that_answers_nothing_any_more_is_left_too(self, make_task, toy, scan, monkeypatch):
+        """After some errors every call to the card fails, also the one that gives memory back."""
+        torch = pytest.importorskip("torch")
+        monkeypatch.setattr(engine, "_plan", lambda *_: (Plan("cuda", "fp32", 1, 1), []))
+
+        def dead(*_):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        def run(inputs, parameters, plan):
+            yield Progress(0.3, "Sampling")
+            if plan.on_gpu:
+                dead()
+            return (yield from toy.run(inputs, parameters, plan))
+
+        make_task("modern", run=run)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "empty_cache", dead)
+        assert engine.run("modern", {"scan": scan}).provenance["device"] == "cpu"
+
+    def test_a_smaller_plan_still_tells_whom_it_told(self):
+        told: list[float] = []
+        large = Plan("cuda", "fp32", 4, 1, 8 * GB, told.append)
+        for small in (large.smaller()[0], large.on_cpu()):
+            small.tell(0.5)
+        assert told == [0.5, 0.5] and large.on_cpu() == Plan("cpu", plan.cpu_precision(), 1, 1)
+
     def test_other_errors_are_not_retried(self, make_task, scan):
         def run(inputs, parameters, plan):
             yield Progress(0.3, "Sampling")
@@ -255,6 +303,8 @@ class TestMemory:
             (RuntimeError("CUDA out of memory."), "memory"),
             (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "memory"),
             (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), "memory"),
+            (RuntimeError("Exception thrown in SimpleITK: Failed to allocate memory for image."), "memory"),
+            (RuntimeError("std::bad_alloc"), "memory"),
             (RuntimeError("CUDA error: no kernel image is available"), "device"),
             (RuntimeError("The NVIDIA driver: CUDA driver version is insufficient"), "device"),
             (RuntimeError("shapes cannot be multiplied"), None),
@@ -279,11 +329,12 @@ class TestPlan:
         made, notes = make_plan(
             "cpu", samples=2, estimate=lambda batch, precision: {"fp32": 12, "bf16": 6}[precision] * GB
         )
-        assert (made.batch, made.precision, notes) == (1, "bf16", [])
+        assert (made.batch, made.precision) == (1, "bf16")
+        assert len(notes) == 1 and "10.0 GB" in notes[0] and "lower precision" in notes[0]
 
     def test_says_when_nothing_fits(self):
         made, notes = make_plan("cpu", estimate=lambda batch, precision: 20 * GB)
-        assert made.batch == 1 and "20.0 GB" in notes[0] and "10.0 GB" in notes[0]
+        assert made.batch == 1 and "20.0 GB" in notes[-1] and "10.0 GB" in notes[-1]
 
     def test_wishes_are_kept(self):
         made, _ = make_plan("cpu", precision="bf16", threads=3, samples=8, batch=2)
@@ -291,7 +342,7 @@ class TestPlan:
 
     def test_unknown_device(self):
         for name in ("gpu", "cuda:x"):
-            with pytest.raises(BrainDiffusionError, match="There is no device"):
+            with pytest.raises(WrongParameters, match="There is no device"):
                 make_plan(name)
 
     def test_missing_card(self):
@@ -318,6 +369,24 @@ def test_cores_obey_the_environment(monkeypatch):
         assert plan.usable_cores() >= 1
 
 
+def test_what_a_warm_process_keeps_on_the_card_is_free_for_its_next_run(monkeypatch):
+    """So that a second run is planned, and rounds, as the first."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * GB, 24 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 9 * GB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 * GB)
+    assert plan.free_bytes("cuda") == 10 * GB
+
+
+@pytest.mark.parametrize(("limit", "free"), [(str(8 * GB), 5 * GB), ("max", None)])
+def test_files_in_memory_do_not_count_against_a_containers_limit(tmp_path, limit, free):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{7 * GB}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {2 * GB}\ninactive_file {4 * GB}\n")
+    assert plan._container_free(tmp_path) == free
+    assert plan._container_free(tmp_path / "none") is None
+
+
 def test_free_memory_is_known_here():
     assert plan.free_bytes("cpu") is None or plan.free_bytes("cpu") > 0
 
@@ -341,3 +410,26 @@ def test_heal_passes_engine_options_on(scan, monkeypatch):
         "device": "cpu",
         "frame": 1,
     }
+
+
+def test_a_mask_passes_the_gate_as_labels_and_no_image_is_needed_where_none_is_asked_for(scan):
+    mask = scan.with_data((scan.data > 150).astype(np.uint8))
+    painted = engine.run(PAINT, {"scan": scan, "mask": mask}, {"value": 7.0})["painted"].volume
+    assert (painted.data[mask.data > 0] == 7).all()
+    assert np.array_equal(painted.data[mask.data == 0], scan.data[mask.data == 0])
+    assert "painted" in engine.run(PAINT, {"scan": scan})  # the mask may be left out
+    with pytest.raises(Refused):  # a scan is no mask
+        engine.run(PAINT, {"scan": scan, "mask": scan})
+    assert engine.run(IMAGINE, {}, {"value": 2.0})["imagined"].volume.data.min() == 2
+    with pytest.raises(WrongParameters, match="takes no image 'scan'; it takes none"):
+        engine.run(IMAGINE, {"scan": scan})
+
+
+def test_no_image_of_a_sequence_may_hold_what_is_no_number(scan, make_task):
+    def broken(inputs, parameters, plan):
+        yield Progress(0.5, "Breaking")
+        frames = [scan, scan.with_data(np.full(scan.shape, np.nan, np.float32))]
+        return Result("broken", [Artifact("samples", "sequence", volumes=frames, of="scan")])
+
+    with pytest.raises(BrainDiffusionError, match="'samples' holds values that are not numbers"):
+        engine.run(make_task("broken", run=broken, picture=None), {"scan": scan})

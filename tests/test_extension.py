@@ -181,6 +181,9 @@ def test_the_catalogue_entry_has_the_fields_of_its_schema():
         *("build_subdirectory", "enabled", "tier"),
     }
     assert entry["category"] == "Neuroimaging"  # one of those that the catalogue knows
+    module = (MODULE / "SlicerDiffusion.py").read_text(encoding="utf-8")
+    (category,) = re.findall(r'parent\.categories = \[translate\("\w+", "(.+?)"\)\]', module)
+    assert category == entry["category"], "the menu of modules and the catalogue say the same"
     assert entry["tier"] in (1, 3, 5)
     assert entry["build_dependencies"] == metadata()["DEPENDS"].split() == ["PyTorch"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from braindiffusion.errors import Refused
+from braindiffusion.errors import Cancelled, Refused
 from braindiffusion.imaging import frame as frame_module
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_CENTRE, GRID_SHAPE, sample, upright
@@ -153,6 +153,32 @@ def test_the_same_scan_gives_the_same_frame_bit_for_bit(turned):
     assert frame.scale == again.scale
 
 
+def test_to_be_told_how_far_it_is_changes_no_bit_and_comes_often(turned):
+    frame, data = turned
+    shares: list[float] = []
+    again = Frame.fit(data, frame.affine, data > BRAIN, tell=shares.append)
+    for name in ("rigid", "to_template", "mask", "log_bias", "image", "tissue"):
+        assert np.array_equal(getattr(frame, name), getattr(again, name)), name
+    assert shares == sorted(shares) and 0 <= shares[0] < 0.1 and 0.9 < shares[-1] <= 1
+    assert len(shares) > 30 and max(np.diff(shares)) < 0.3
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.45, 0.8])
+def test_a_fit_that_is_not_wanted_any_more_ends_soon(turned, share):
+    """In either search, in either resolution, and between them."""
+    frame, data = turned
+    asked: list[float] = []
+
+    def stop(done):
+        if done >= share:
+            asked.append(time.process_time())
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        Frame.fit(data, frame.affine, data > BRAIN, tell=stop)
+    assert time.process_time() - asked[0] < 1, "seconds of computing, whatever else the machine does"
+
+
 def test_no_brain_touches_a_face_and_it_is_centred(turned):
     mask = turned[0].mask
     inside = np.argwhere(mask)
@@ -184,7 +210,7 @@ def test_intensities_come_back_on_the_users_own_grid(turned):
 def test_a_brain_that_is_too_large_is_refused(monkeypatch):
     data, affine = scan_of_template(np.eye(4))
     large = affine @ np.diag([1.4, 1.4, 1.4, 1.0])
-    monkeypatch.setattr(frame_module, "rigid_to_template", lambda data, mask, affine: np.eye(4))
+    monkeypatch.setattr(frame_module, "rigid_to_template", lambda data, mask, affine, tell: np.eye(4))
     with pytest.raises(Refused, match=r"^The brain is larger than 160 x 192 x 160 mm .*\.$"):
         Frame.fit(data, large, data > BRAIN)
 

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 
 import braindiffusion
 from brain_scans import (
@@ -31,9 +32,10 @@ from brain_scans import (
     to_patient,
     with_lesion,
 )
-from braindiffusion import cli, engine, segment
+from braindiffusion import cli, engine, healing, segment
 from braindiffusion.anatomy import VENTRICLES
-from braindiffusion.errors import BrainDiffusionError, Cancelled, Refused
+from braindiffusion.errors import BrainDiffusionError, Cancelled, Refused, WrongParameters
+from braindiffusion.healing import GUIDED_START, PARTIAL_LEVELS, composites
 from braindiffusion.heatmap import NormalMaps
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, sample
@@ -42,7 +44,8 @@ from braindiffusion.models import loading
 from braindiffusion.models.card import Card
 from braindiffusion.result import Result
 from braindiffusion.segment import Segmentation, is_stripped, stripped_mask
-from braindiffusion.tasks.heal import MISSES, composite
+from braindiffusion.tasks.heal import MISSES, UNCALIBRATED, HealParameters
+from braindiffusion.telling import Tell, silent
 from braindiffusion.training.prior import COVARIATES
 from scan_files import save_nifti
 from test_cli import one_sentence
@@ -70,17 +73,17 @@ class World:
         self.interrupt: BaseException | None = None
         self.card = SimpleNamespace(name="brain-anatomy-2mm", sha256="c" * 64, caution="")
 
-    def frame(self, scan: Volume) -> Frame:
+    def frame(self, scan: Volume, tell: Tell = silent) -> Frame:
         assert is_stripped(scan)
         self.last = self.fit(scan.data, scan.affine, stripped_mask(scan))
         return self.last
 
-    def segment(self, frame: Frame, data: np.ndarray) -> Segmentation:
+    def segment(self, frame: Frame, data: np.ndarray, tell: Tell = silent) -> Segmentation:
         to_template = np.linalg.inv(POSE @ SIZE @ GRID_AFFINE) @ frame.affine @ frame.index
         there = sample(labels(self.ventricle_mm), to_template, GRID_SHAPE, order=0)
         return Segmentation(there, (there > 0).astype(np.float32), frame.affine @ frame.index, 0.9)
 
-    def segment_model(self, image: torch.Tensor, frame: Frame) -> Segmentation:
+    def segment_model(self, image: torch.Tensor, frame: Frame, tell: Tell = silent) -> Segmentation:
         return self.segment(frame, image.numpy())
 
     def truth(self) -> np.ndarray:
@@ -223,7 +226,8 @@ def test_the_record_is_complete(saved, result):
     assert known["task"] == "heal" and known["seed"] == 7 and known["seeds"] == [7, 8]
     assert known["parameters"] == {
         "seed": 7, "samples": 2, "steps": 3, "method": "guided", "age": 40.0, "sex": "female",
-        "threshold": None, "model": "t1-brain-2mm",
+        "threshold": None, "start": 5.0, "levels": "0.15, 0.3, 0.6", "keep_samples": False,
+        "model": "t1-brain-2mm",
     }  # fmt: skip
     assert known["model"] == {"name": "t1-brain-2mm", "sha256": "a" * 64}
     assert (
@@ -439,11 +443,56 @@ def test_what_is_not_the_brains_stays_as_it_is_beside_a_lesion_at_its_edge():
     frame = frame_of(Volume((WHITE * scan).astype(np.float32), POSE @ shift @ GRID_AFFINE))
     frame.mask[:] = mask
     region = mask & (grid_mm()[..., 0] < -20)
-    healed, changed = composite(WHITE * scan.astype(np.float32), frame, mask.astype(np.float32), region)
+    scanned = WHITE * scan.astype(np.float32)
+    (healed,), changed = composites(scanned, frame, [mask.astype(np.float32)], region)
     assert not changed[scan == 0].any() and not healed[scan == 0].any()
     fully = frame.to_native((grid_mm()[..., 0] < -22).astype(np.float32)) == 1
     assert np.abs(healed[fully & (scan > 0)] - WHITE).max() < 0.01 * WHITE
     assert np.array_equal(healed[~changed], (WHITE * scan)[~changed]) and changed.sum() > 5000
+
+
+def test_kept_samples_are_the_scan_but_for_what_was_changed(world, tmp_path):
+    plain = heal(SICK, seed=3)
+    kept = heal(SICK, seed=3, keep_samples=True)
+    assert "samples" not in plain and same_voxels(plain, kept)
+    samples = [volume.data for volume in kept["samples"].volumes]
+    changed = kept["healed"].volume.data != SICK.data
+    assert len(samples) == 2 and changed.sum() > 500
+    for drawn in samples:  # a feathered voxel may by chance be the scan's in one of them
+        differs = drawn != SICK.data
+        assert differs.sum() <= kept.provenance["voxels_changed"]
+        assert not differs[~binary_dilation(changed)].any() and differs[changed].mean() > 0.9
+    assert not np.array_equal(*samples)
+    lesion = LESION & changed
+    assert abs(np.mean(samples, 0)[lesion].mean() - HEALTHY.data[lesion].mean()) < 0.1 * WHITE
+    folder = kept.save(tmp_path / "out")
+    assert len(Result.load(folder)["samples"].volumes) == 2
+    assert (folder / "samples_synthetic.nii.gz").is_file()
+
+
+def test_the_noise_is_what_it_was_where_it_is_not_set(world):
+    defaults = HealParameters()
+    assert (defaults.start, defaults.noise()) == (GUIDED_START, PARTIAL_LEVELS)
+    assert same_voxels(heal(HEALTHY), heal(HEALTHY, start=GUIDED_START, levels=list(PARTIAL_LEVELS)))
+    other = heal(HEALTHY, start=1.0)
+    assert other.notes[-1] == UNCALIBRATED and other.provenance["parameters"]["start"] == 1.0
+    assert UNCALIBRATED not in heal(HEALTHY, levels="0.3").notes  # guided does not use them
+
+
+def test_the_levels_of_partial_diffusion_are_asked_for(world, monkeypatch):
+    asked = []
+    monkeypatch.setattr(healing, "heal", lambda *_, levels, **__: asked.append(levels) or iter(()))
+    monkeypatch.setattr(NormalMaps, "load", lambda path: None)
+    monkeypatch.setattr(loading.Model, "file", lambda self, name: Path(name))
+    with pytest.raises(AttributeError):  # the stand-in heals nothing
+        heal(HEALTHY, method="partial", levels="0.2 0.4")
+    assert asked == [(0.2, 0.4)]
+
+
+@pytest.mark.parametrize("levels", ["", "much", "0.3, -1", [0.001], "1 " * 9])
+def test_levels_that_are_none_are_one_sentence(levels):
+    with pytest.raises(WrongParameters, match="one to eight numbers between 0.02 and 10"):
+        HealParameters.parse({"levels": levels})
 
 
 @pytest.mark.slow

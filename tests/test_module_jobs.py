@@ -227,6 +227,18 @@ def test_a_process_that_dies_at_start_says_why(queue, qtbot):
     assert "No module named 'torch'" in job.message and "Check & repair" in job.message
 
 
+def test_an_engine_without_a_package_says_which_and_what_to_do(qtbot):
+    """The true worker begins without its packages; only the first run needs them."""
+    code = "import sys; sys.modules['pydantic'] = None; import braindiffusion.worker as w; w.main()"
+    waiting = jobs.Jobs([sys.executable, "-c", code])
+    job = waiting.submit(Job(Plain()))
+    finish(qtbot, job, seconds=120)
+    waiting.close()
+    assert (job.state, job.kind, job.lacksEngine) == (states.FAILED, "missing", True)
+    assert "'pydantic'" in job.message and "Check & repair" in job.message
+    assert "fault" not in job.message and job.details is None
+
+
 def test_a_python_that_does_not_exist_is_told(qtbot):
     waiting = jobs.Jobs(["/no/such/python"])
     job = waiting.submit(Job(Plain()))

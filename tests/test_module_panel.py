@@ -89,7 +89,7 @@ def test_heal_is_built_from_its_schema_file(make):
     assert panel.task.name == "heal"
     assert panel.page.values() == {
         "seed": 0, "samples": 4, "steps": 8, "method": "guided", "age": None, "sex": None, "threshold": None,
-        "model": "t1-brain-2mm",
+        "start": 5.0, "levels": "0.15, 0.3, 0.6", "keep_samples": False, "model": "t1-brain-2mm",
     }  # fmt: skip
     assert panel.page.options() == {"device": "auto", "batch": None}
     assert "Scan" in panel.page.missing()
@@ -98,7 +98,7 @@ def test_heal_is_built_from_its_schema_file(make):
 def test_the_panel_knows_no_task_by_name():
     from pathlib import Path
 
-    for file in ("schema.py", "fields.py", "panel.py", "present.py", "runs.py"):
+    for file in ("schema.py", "fields.py", "page.py", "panel.py", "present.py", "runs.py"):
         text = Path(panels.__file__).with_name(file).read_text(encoding="utf-8")
         assert '"heal"' not in text and '"heatmap"' not in text, file
 
@@ -152,6 +152,52 @@ def test_limits_hold(make):
     assert panel.page.values()["tiny"] > 0
 
 
+@pytest.mark.parametrize(
+    "kind, start",
+    [
+        ({"type": "number", "minimum": 0, "maximum": 120}, 60),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 50}, 25),
+        ({"type": "integer", "minimum": 2, "maximum": 9}, 6),
+        ({"type": "number", "minimum": 3}, 3),
+        ({"type": "number"}, 0),
+        ({"type": "number", "minimum": 0, "maximum": 120, "examples": [35]}, 35),
+    ],
+)
+def test_a_tick_gives_a_sensible_value_and_not_the_lower_limit(make, kind, start):
+    examples = {"examples": kind.pop("examples")} if "examples" in kind else {}
+    panel = make(declared(age=described(**optional(**kind), **examples)))
+    panel.widget.show()
+    row = panel.page.widgetOf("age")
+    spin, tick = (child(row, kind) for kind in ("QAbstractSpinBox", "QCheckBox"))
+    assert panel.page.values() == {"age": None} and not spin.isVisible()
+    assert [label for label in _labels(row) if label] == ["not given"]
+    assert "A sentence." in tick.property("toolTip") and "Without a tick" in tick.property("toolTip")
+    tick.setChecked(True)
+    assert panel.page.values() == {"age": start} and spin.isVisible()
+    panel.page.setValues({"age": start + 1})
+    tick.setChecked(False)
+    tick.setChecked(True)
+    assert panel.page.values() == {"age": start + 1}  # what the user has set comes back
+    panel.page.reset()
+    tick.setChecked(True)
+    assert panel.page.values() == {"age": start}
+
+
+def test_a_threshold_or_an_age_begins_where_it_makes_sense(make):
+    panel = make()
+    for name, low, high in (("threshold", 3, 5), ("age", 18, 60)):
+        child(panel.page.widgetOf(name), "QCheckBox").setChecked(True)
+        assert low <= panel.page.values()[name] <= high
+    assert "without it, the calibrated one" in panel.page.widgetOf("threshold").property("toolTip")
+
+
+def child(row, kind):
+    """The first widget of a class in a row."""
+    import qt
+
+    return next(each for each in row.findChildren(qt.QWidget) if each.inherits(kind))
+
+
 def test_units_and_help_are_shown(make):
     panel = make(declared())
     strength = panel.page.widgetOf("strength")
@@ -182,7 +228,7 @@ def test_a_second_schema_is_a_second_task(make, qtbot, tmp_path):
     panel = make(declared(), other)
     panel.widget.show()
     assert panel._selector.isVisible() and panel.task.name == "paint"
-    panel.choose("sharpen")
+    panel.chooseTask("sharpen")
     assert panel.task.name == "sharpen" and panel.page.widget.isVisible()
     assert not panel.pages["paint"].widget.isVisible()
     alone = make(declared())
@@ -246,3 +292,101 @@ def test_results_are_not_suggested_as_scans():
     scan, result = module_scans.scan(), module_scans.scan("healed")
     result.SetAttribute(marks.RUN, "r1")
     assert panels.isScan(scan) and not panels.isScan(result)
+
+
+PERSON = {
+    "age": described(covariate=True, **optional(type="number", minimum=0, maximum=120)),
+    "sex": described(covariate=True, **optional(type="string", enum=["female", "male"])),
+    "count": described(type="integer", default=3, minimum=1, maximum=9),
+}
+
+
+def note(panel):
+    return panel.note.property("text") if panel.note.isVisibleTo(panel.widget) else ""
+
+
+def test_another_scan_that_is_opened_is_chosen_and_the_former_persons_age_is_forgotten(make, node):
+    panel = make(declared(**PERSON))
+    first, second = module_scans.scan("first"), module_scans.scan("second")
+    panel.choose(first)
+    panel.page.setValues({"age": 71.0, "sex": "male", "count": 5})
+    panel.choose(first)  # the same again
+    assert panel.page.values() == {"age": 71.0, "sex": "male", "count": 5} and note(panel) == ""
+    panel.choose(second)
+    assert panel.page.scan() is second
+    assert panel.page.values() == {"age": None, "sex": None, "count": 5}
+    assert "cleared" in note(panel) and node.GetParameter("paint.age") == "null"
+    panel.page.setValues({"count": 4})  # the user goes on
+    assert note(panel) == ""
+
+
+def test_a_scan_that_is_opened_is_that_of_every_task(make):
+    panel = make(declared(**PERSON), declared(**PERSON) | {"task": "sharpen", "title": "Sharpen"})
+    first, second = module_scans.scan("first"), module_scans.scan("second")
+    panel.choose(first)
+    panel.pages["sharpen"].setValues({"age": 30.0})
+    panel.choose(second)
+    assert panel.pages["sharpen"].scan() is second and panel.pages["sharpen"].values()["age"] is None
+
+
+def test_a_person_is_forgotten_also_when_the_scan_was_deleted_or_the_scene_closed(make):
+    import slicer
+
+    panel = make(declared(**PERSON))
+    panel.suggest(module_scans.scan("first"))
+    panel.page.setValues({"age": 71.0})
+    slicer.mrmlScene.RemoveNode(panel.page.scan())
+    panel.suggest(module_scans.scan("second"))
+    assert panel.page.values()["age"] is None and "cleared" in note(panel)
+    panel.page.setValues({"age": 40.0, "count": 7})
+    slicer.mrmlScene.Clear(False)
+    assert panel.page.values() == {"age": None, "sex": None, "count": 7}
+
+
+def test_heals_age_and_sex_describe_the_person(make):
+    told = {field.name for field in make().task.fields if field.covariate}
+    assert told == {"age", "sex"}
+
+
+def test_a_panel_that_is_taken_down_keeps_what_was_chosen(make, node):
+    panel = make(declared())
+    module_scans.scan("first")
+    second = module_scans.scan("second")
+    panel.page.setNode("scan", second)
+    panel.page.setValues(CHANGED)
+    panel.cleanup()
+    again = make(declared())
+    assert again.page.node("scan") is second and again.page.values() == CHANGED
+
+
+def test_a_scan_that_is_not_in_the_views_is_told(make):
+    import slicer
+
+    panel = make(declared())
+    chosen, other = module_scans.scan("chosen"), module_scans.scan("other")
+    result = module_scans.scan("healed")
+    result.SetNodeReferenceID("BrainDiffusion.Input.scan", chosen.GetID())
+    composite = slicer.vtkMRMLSliceCompositeNode()
+    composite.SetLayoutName("Made up")
+    slicer.mrmlScene.AddNode(composite)
+    panel.choose(chosen)
+    told = []
+    for shown in (None, other, chosen, result):
+        composite.SetBackgroundVolumeID(shown.GetID() if shown is not None else None)
+        panel.elsewhere.update()
+        told.append(panel.elsewhere.label.property("text"))
+    slicer.mrmlScene.RemoveNode(composite)  # a cleared scene would keep it
+    assert told == ["", "The scan chosen above is not the one in the views.", "", ""]
+
+
+def test_what_no_widget_can_show_is_said_on_the_page(make):
+    points = described(type="array", items={"type": "number"}, default=[]) | {"title": "Points"}
+    page = make(declared(points=points, count=described(type="integer", default=3))).page
+    line = next(label for label in _labels(page.widget) if "Python" in label)
+    assert line == "Can be set from Python only: Points."
+
+
+def _labels(widget):
+    import qt
+
+    return [label.property("text") for label in widget.findChildren(qt.QLabel)]

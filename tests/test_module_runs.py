@@ -50,13 +50,11 @@ def scene_is_clean():
 
 
 def run_folders():
-    import slicer
-
-    return list(Path(slicer.app.temporaryPath, "BrainDiffusion").glob("*"))
+    return list(places.runsFolder().glob("*"))
 
 
 @pytest.fixture(autouse=True)
-def no_folders_from_before():
+def no_folders_from_before(core):  # noqa: F811
     import shutil
 
     for folder in run_folders():
@@ -112,12 +110,12 @@ def test_defaults_and_options_reach_the_engine(logic, monkeypatch):  # noqa: F81
     (run,) = [message for message in sent if message["do"] == "run"]
     assert run["parameters"] == {
         "seed": 0, "samples": 4, "steps": 3, "method": "guided", "age": None, "sex": None, "threshold": None,
-        "model": "t1-brain-2mm",
+        "start": 5.0, "levels": "0.15, 0.3, 0.6", "keep_samples": False, "model": "t1-brain-2mm",
     }  # fmt: skip
     assert run["device"] == "cpu" and run["batch"] == 1 and "threads" not in run
     assert Path(run["folder"]).is_absolute()
     scan = run["inputs"]["scan"]
-    assert set(scan) == {"path", "affine", "name", "source", "synthetic"}
+    assert set(scan) == {"path", "affine", "name", "source", "sha256", "synthetic"}
     assert scan["name"] == "MRHead" and scan["source"] is None and scan["synthetic"] is False
 
 
@@ -142,10 +140,44 @@ def test_a_scan_from_a_file_says_which(logic, tmp_path, monkeypatch):  # noqa: F
     file = tmp_path / "scan.nrrd"
     assert slicer.util.saveNode(module_scans.scan(), str(file))
     node = slicer.util.loadVolume(str(file))
-    assert runs._sourceFile(node) == str(file)
+    assert runs._sourceFile(node) == (str(file), None)
     slicer.util.arrayFromVolume(node)[0, 0, 0] = 9
     slicer.util.arrayFromVolumeModified(node)
-    assert runs._sourceFile(node) is None  # the voxels are no longer those of the file
+    assert runs._sourceFile(node) == (None, None)  # the voxels are no longer those of the file
+
+
+@pytest.mark.parametrize("change", ["nothing", "voxels", "place", "saved"])
+def test_a_scan_that_the_window_read_says_which_file_it_was(logic, tmp_path, change):  # noqa: F811
+    """Until its voxels or their place are changed; saved anew, they are those of the new file."""
+    import hashlib
+
+    import slicer
+
+    from braindiffusion_desktop import io
+    from SlicerDiffusionLib import runs
+
+    file, other = tmp_path / "scan.nrrd", tmp_path / "other.nrrd"
+    grey = np.random.default_rng(0).uniform(0, 900, (20, 18, 16)).astype(np.float32)
+    assert slicer.util.saveNode(module_scans.volume("MRHead", grey, module_scans.GRIDS["LPS"]), str(file))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    node = io.load_scan(file)
+    slicer.app.processEvents()
+    assert runs._sourceFile(node) == (str(file), digest)
+    if change == "nothing":
+        node.SetName("renamed")
+        assert runs._sourceFile(node) == (str(file), digest)
+        return
+    if change == "place":
+        turn = module_scans.turn()
+        node.SetAndObserveTransformNodeID(turn.GetID())
+        assert runs._sourceFile(node) == (str(file), digest)  # not hardened: the voxels lie as in the file
+        node.HardenTransform()
+    else:
+        slicer.util.arrayFromVolume(node)[0, 0, 0] = 9
+        slicer.util.arrayFromVolumeModified(node)
+    if change == "saved":
+        assert slicer.util.saveNode(node, str(other))
+    assert runs._sourceFile(node) == ((str(other), None) if change == "saved" else (None, None))
 
 
 def test_a_made_up_scan_is_handed_over_as_such(logic, monkeypatch):  # noqa: F811

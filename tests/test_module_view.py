@@ -284,3 +284,49 @@ def test_a_legend_is_shown_in_views_that_are_younger_than_the_map(watched, heale
     original = watched.manager.sliceWidget("OriginalAxial").sliceView()
     hidden = original.displayableManagerByClassName("vtkMRMLColorLegendDisplayableManager")
     assert not hidden.GetColorLegendActor(legend).GetVisibility()
+
+
+def test_original_and_healed_share_one_brightness_and_contrast_while_linked(watched, healed):
+    _, parts = healed
+    view.setLayout(view.SIDE_BY_SIDE)
+    parts.input.GetDisplayNode().AutoWindowLevelOff()
+    parts.input.GetDisplayNode().SetWindowLevel(80, 90)
+    heat = parts.maps[0].GetDisplayNode()
+    before = heat.GetWindow(), heat.GetLevel()
+    view.show(parts)
+    scan, made_up = parts.input.GetDisplayNode(), parts.image.GetDisplayNode()
+    assert (made_up.GetWindow(), made_up.GetLevel()) == (80, 90)
+    made_up.SetWindowLevel(50, 60)
+    assert (scan.GetWindow(), scan.GetLevel()) == (50, 60)
+    for composite in view.composites().values():
+        composite.SetLinkedControl(False)
+    scan.SetWindowLevel(10, 20)
+    assert (made_up.GetWindow(), made_up.GetLevel()) == (50, 60)
+    assert (heat.GetWindow(), heat.GetLevel()) == before, "a map keeps its own window"
+
+
+def test_columns_keep_their_run_when_another_scan_is_opened(watched, healed):
+    import slicer
+
+    view.setLayout(view.SIDE_BY_SIDE)
+    for composite in view.composites().values():
+        composite.SetDoPropagateVolumeSelection(True)  # as 3D Slicer makes them
+    view.show(healed[1])
+    other = module_scans.scan("T2")
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(other.GetID())
+    slicer.app.applicationLogic().PropagateVolumeSelection()
+    assert watched.shows("Red")[0] == "T2"
+    assert watched.shows("OriginalAxial")[0] == "T1"
+    assert watched.shows("ResultAxial")[0] == "T1 healed SYNTHETIC"
+
+
+@pytest.mark.parametrize("window, count", [((2, 8), 4), ((0, 0.2), 3), ((0, 1), 3), ((0, 8), 5)])
+def test_a_legend_has_few_and_short_numbers(healed, window, count):
+    import slicer
+
+    from SlicerDiffusionLib import legend
+
+    heat = healed[1].maps[0]
+    heat.GetDisplayNode().SetWindowLevelMinMax(*window)
+    legend.refresh(heat)
+    assert slicer.modules.colors.logic().GetColorLegendDisplayNode(heat).GetNumberOfLabels() == count

@@ -84,17 +84,39 @@ def test_a_double_click_starts_one_run_and_does_not_cancel_it(widget, views, qtb
     assert job.state == "done" and len(marks.nodesOfRuns()) == 1
 
 
-def test_a_run_that_waits_is_counted(widget, views, logic, qtbot):  # noqa: F811
+def test_the_bar_names_the_stage_before_anything_is_done(widget, views, logic, qtbot):  # noqa: F811
+    behave(logic, "hangs")
+    module_scans.scan()
+    views.settle()
+    bar = find(widget, "progress")
+    find(widget, "run").click()
+    seen = set()
+
+    def look():
+        seen.add(bar.property("text").split(" – ")[0])
+        return "Starting" in seen
+
+    qtbot.waitUntil(look, timeout=20000)
+    assert "Preparing the scan" in seen and "" not in seen
+    assert bar.property("maximum") > 0 and bar.property("value") == 0  # Qt writes nothing into a moving bar
+    widget.session.runs.job.cancel()
+    qtbot.waitUntil(lambda: widget.session.runs.job.finished, timeout=6000)
+
+
+def test_each_run_that_waits_can_be_cancelled(widget, views, logic, qtbot):  # noqa: F811
     behave(logic, "slow")
     scan = module_scans.scan()
     views.settle()
-    bar = find(widget, "progress")
-    first = widget.logic.run("heal", input=scan, wait=False)
-    second = widget.logic.run("heal", input=scan, wait=False)
-    qtbot.waitUntil(lambda: "1 waiting" in bar.property("format"), timeout=20000)
-    second.cancel()
-    qtbot.waitUntil(lambda: "waiting" not in bar.property("format"), timeout=2000)
-    assert widget.session.runs.job is first
+    waiting = find(widget, "waiting")
+    first, second, third = (widget.logic.run("heal", input=scan, wait=False, seed=seed) for seed in (1, 2, 3))
+    qtbot.waitUntil(lambda: first.stage == "Healing", timeout=20000)
+    assert waiting.isVisible() and set(widget.session.runs._rows) == {second.id, third.id}
+    find(widget, f"cancel{second.id}").click()
+    assert second.state == "cancelled" and third.state == "queued" and first.state == "running"
+    assert set(widget.session.runs._rows) == {third.id}
+    assert find(widget, f"cancel{third.id}").isVisible()
+    find(widget, f"cancel{third.id}").click()
+    assert not waiting.isVisible() and widget.session.runs.job is first
     first.cancel()
     qtbot.waitUntil(lambda: first.finished, timeout=5000)
 
@@ -121,6 +143,38 @@ def test_a_failure_is_one_sentence_in_the_panel(widget, views, logic, qtbot):  #
     run(widget, qtbot)
     assert "probably because memory ran out" in status(widget)
     assert find(widget, "run").property("enabled")
+
+
+def test_a_failure_stays_in_sight_while_the_next_run_goes_on(widget, views, qtbot):  # noqa: F811
+    import qt
+
+    scan = module_scans.scan()
+    views.settle()
+    (task,) = [task for task in widget.logic.tasks() if task.name == "heal"]
+    first = widget.logic.start(task, {"scan": scan}, {"seed": 1, "behaviour": "refused"})
+    second = widget.logic.run("heal", input=scan, wait=False, seed=2)
+    shown(widget, qtbot, second)
+    said = status(widget)
+    assert first.state == "failed" and second.state == "done"
+    assert "seed 1: The scan is cut short; export it again." in said and "Done in" in said
+    qt.QApplication.clipboard().setText("")
+    find(widget, "copyErrorReport").click()
+    assert "research use" in qt.QApplication.clipboard().text()
+    assert find(widget, "copyErrorReport").property("text") == "Report copied"
+    find(widget, "dismiss").click()
+    assert "cut short" not in status(widget) and not find(widget, "dismiss").isVisible()
+
+
+def test_what_the_user_starts_takes_the_failure_away(widget, views, logic, qtbot):  # noqa: F811
+    behave(logic, "refused")
+    module_scans.scan()
+    views.settle()
+    run(widget, qtbot)
+    assert status(widget) == "The scan is cut short; export it again."
+    assert find(widget, "dismiss").isVisible() and find(widget, "copyErrorReport").isVisible()
+    behave(logic, "ok")
+    run(widget, qtbot)
+    assert "cut short" not in status(widget) and not find(widget, "dismiss").isVisible()
 
 
 def test_a_run_from_a_script_shows_in_the_panel(widget, views, qtbot):  # noqa: F811

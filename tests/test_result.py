@@ -41,6 +41,23 @@ def result(scan) -> Result:
     )
 
 
+@pytest.fixture
+def kinds(scan) -> Result:
+    """A result with the kinds of artifact that heal has not."""
+    frames = [scan.with_data(np.full(scan.shape, n, np.float32)) for n in range(3)]
+    labels = scan.with_data((scan.data > 50).astype(np.int16))
+    turn = np.array([[0, -1, 0, 5], [1, 0, 0, -2], [0, 0, 1.5, 1], [0, 0, 0, 1.0]])
+    return Result(
+        "morph",
+        [
+            Artifact("samples", "sequence", volumes=frames, of="scan"),
+            Artifact("parcels", "segmentation", labels, of="scan", synthetic=False),
+            Artifact("pose", "transform", matrix=turn),
+            Artifact("warp", "transform", volumes=frames),
+        ],
+    )
+
+
 def test_mapping(result):
     assert list(result) == ["heatmap", "findings_labels", "findings", "picture"] and len(result) == 4
     assert result["heatmap"].kind == "volume" and "healed" not in result
@@ -69,6 +86,45 @@ def test_save_then_load_gives_the_same(result, tmp_path):
         {"number": 2, "volume_ml": 0.25, "side": "left"},
     ]
     assert Result.load(folder / "result.json", voxels=False)["heatmap"].volume is None
+
+
+def test_sequences_segmentations_and_transforms_come_back(kinds, scan, tmp_path):
+    back = Result.load(kinds.save(tmp_path / "out"))
+    assert {artifact.role: artifact.path for artifact in back.artifacts} == {
+        "samples": "samples_synthetic.nii.gz", "parcels": "parcels.nii.gz", "pose": "pose.tfm",
+        "warp": "warp.nrrd",
+    }  # fmt: skip
+    for role in ("samples", "warp"):
+        assert [volume.data.mean() for volume in back[role].volumes] == [0, 1, 2]
+        np.testing.assert_allclose(back[role].volumes[0].affine, scan.affine, atol=1e-5)
+    np.testing.assert_array_equal(back["parcels"].volume.data, kinds["parcels"].volume.data)
+    np.testing.assert_allclose(back["pose"].matrix, kinds["pose"].matrix)
+
+
+def test_transforms_are_written_as_itk_reads_them(kinds, scan, tmp_path):
+    """In LPS, from a place to where its tissue came from."""
+    import SimpleITK as sitk
+
+    folder = kinds.save(tmp_path / "out")
+    place = np.array([3.0, -4.0, 5.0])
+    flip = np.array([-1, -1, 1])
+    pose = sitk.ReadTransform(str(folder / "pose.tfm"))
+    moved = (kinds["pose"].matrix @ [*place, 1])[:3]
+    np.testing.assert_allclose(pose.TransformPoint((place * flip).tolist()), moved * flip)
+    warp = sitk.DisplacementFieldTransform(
+        sitk.Cast(sitk.ReadImage(str(folder / "warp.nrrd")), sitk.sitkVectorFloat64)
+    )
+    inside = (scan.affine @ [10, 12, 8, 1])[:3]
+    np.testing.assert_allclose(
+        warp.TransformPoint((inside * flip).tolist()), (inside + [0, 1, 2]) * flip, atol=1e-4
+    )
+
+
+def test_a_transform_that_is_none_is_not_written(scan, tmp_path):
+    for content in ({"matrix": np.zeros((4, 4))}, {"volumes": [scan, scan]}):
+        with pytest.raises(BrainDiffusionError, match="transform"):
+            Result("morph", [Artifact("pose", "transform", **content)]).save(tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_manifest_and_files_say_synthetic(result, tmp_path):

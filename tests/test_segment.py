@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -26,12 +27,13 @@ from brain_scans import (
 )
 from braindiffusion import segment as segment_module
 from braindiffusion.anatomy import MIRROR, STRUCTURES
-from braindiffusion.errors import Refused
+from braindiffusion.errors import Cancelled, Refused
 from braindiffusion.imaging import align
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE, sample, upright
 from braindiffusion.imaging.volume import Volume
 from braindiffusion.nets.anatomy import AnatomyNet
 from braindiffusion.segment import Segmentation, Segmenter, find, is_stripped, one_region, stripped_mask
+from braindiffusion.telling import silent
 from scan_files import all_orientations
 
 LEFT_CORTEX, LEFT_WHITE = INDEX["left", "cerebral cortex"], INDEX["left", "cerebral white matter"]
@@ -213,7 +215,7 @@ def test_a_head_is_looked_at_again_and_a_stripped_brain_not_at_all(monkeypatch):
     """What frames a stripped brain is what is not 0; a head is framed by what the last look found."""
     asked = []
 
-    def fit(data, affine, mask, rough=False):
+    def fit(data, affine, mask, rough=False, tell=None):
         asked.append((rough, mask))
         return frame_of(Volume(data, affine))
 
@@ -239,7 +241,7 @@ def test_bone_and_scalp_beyond_what_may_be_intracranial_are_left_out(monkeypatch
 
     asked = []
 
-    def fit(data, affine, mask, rough=False):
+    def fit(data, affine, mask, rough=False, tell=None):
         asked.append(mask)
         return frame_of(Volume(data, affine))
 
@@ -248,6 +250,52 @@ def test_bone_and_scalp_beyond_what_may_be_intracranial_are_left_out(monkeypatch
     Segmenter(Everything()).frame(scan)
     assert (asked[-1] <= find(scan)[1]).all()
     assert 2 * (asked[-1] & inside).sum() / (asked[-1].sum() + inside.sum()) > 0.85
+
+
+@pytest.mark.slow
+def test_what_is_told_of_a_head_changes_no_bit_of_its_frame(unknowing):
+    shares: list[float] = []
+    plain, told = (Segmenter(unknowing).frame(head()[0], tell) for tell in (silent, shares.append))
+    assert np.array_equal(told.image, plain.image) and np.array_equal(told.rigid, plain.rigid)
+    assert shares == sorted(shares) and shares[0] < 0.1 and 0.9 < shares[-1] <= 1 and len(shares) > 100
+
+
+def test_what_is_told_on_the_way_changes_no_label_and_rises(unknowing):
+    shares: list[float] = []
+    segmenter = Segmenter(unknowing)
+    there, told = (segmenter.segment(FRAME, SCAN.data, tell) for tell in (silent, shares.append))
+    assert np.array_equal(told.labels, there.labels) and np.array_equal(told.inside, there.inside)
+    assert shares == sorted(shares) and shares[0] < 0.1 and 0.9 < shares[-1] <= 1 and len(shares) > 20
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
+def test_a_segmentation_that_is_not_wanted_any_more_ends_soon_and_the_next_is_whole(unknowing, share):
+    asked: list[float] = []
+
+    def stop(done: float) -> None:
+        if done >= share:
+            asked.append(time.process_time())
+            raise Cancelled
+
+    segmenter = Segmenter(unknowing)
+    with pytest.raises(Cancelled):
+        segmenter.segment(FRAME, SCAN.data, stop)
+    assert time.process_time() - asked[0] < 1, "seconds of computing, whatever else the machine does"
+    assert not any(part._forward_hooks for part in unknowing.modules())
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2])
+def test_a_search_for_a_head_that_is_not_wanted_any_more_ends_soon(share):
+    asked: list[float] = []
+
+    def stop(done: float) -> None:
+        if done >= share:
+            asked.append(time.process_time())
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        Segmenter(ByIntensity()).frame(head()[0], stop)
+    assert time.process_time() - asked[0] < 1, "seconds of computing, whatever else the machine does"
 
 
 @pytest.mark.slow

@@ -158,6 +158,16 @@ def test_a_scene_is_saved_and_opened_again(window, scan_path, tmp_path):
     assert [frame.view.node.GetLayoutName() for frame in window.layouts.frames()] == ["Red"]
 
 
+def test_a_scene_is_saved_with_its_data_beside_it(window, scan_path, tmp_path):
+    drop(window, scan_path)
+    opened(window)
+    assert window.files.save_scene(tmp_path / "case.mrml")
+    window.files.close_scene()
+    window.files.open(tmp_path / "case.mrml")
+    (node,) = opened(window)
+    assert np.array_equal(voxels_of(node), scan_files.head())
+
+
 def test_a_scene_that_cannot_be_saved_is_said(window, tmp_path):
     add_volume(name="anna")
     assert not window.files.save_scene(tmp_path / "no folder" / "case.mrb")
@@ -182,48 +192,6 @@ def test_closing_ends_everything_and_a_new_window_can_be_opened(core, scan_path)
     second.close()
 
 
-def test_while_a_task_goes_on_closing_asks_and_does_not_stop_the_window(window, scan_path):
-    window.interactive = True
-    window.module.logic.jobs._command = [sys.executable, str(FAKE_WORKER), "slow"]
-    drop(window, scan_path)
-    opened(window)
-    window.run_button().click()
-    wait(
-        lambda: window.module.logic.jobs.current is not None and window.module.logic.jobs.current.fraction > 0
-    )
-    process = window.module.logic.jobs._process
-    window.close()
-    assert window.isVisible() and window.banner.kind == "question"
-    assert "going on" in window.banner.text
-    answers = {button.text(): button for button in window.banner.buttons}
-    assert QtWidgets.QApplication.activeModalWidget() is None
-    answers["Keep working"].click()
-    assert not window.banner.isVisible() and window.is_running()
-    window.close()
-    answers = {button.text(): button for button in window.banner.buttons}
-    answers["Stop it and quit"].click()
-    settle()
-    assert not window.isVisible()
-    wait(lambda: not process.alive, 6)
-
-
-def test_data_that_are_not_saved_are_asked_for(window, tmp_path):
-    window.interactive = True
-    add_volume(name="anna")
-    window.close()
-    assert window.isVisible() and "not saved" in window.banner.text
-    assert [button.text() for button in window.banner.buttons] == [
-        "Save and quit",
-        "Quit without saving",
-        "Keep working",
-    ]
-    window.banner.buttons[2].click()
-    assert window.isVisible()
-    assert window.files.save_scene(tmp_path / "all.mrb")
-    window.close()
-    assert not window.isVisible()
-
-
 # -- the command
 
 
@@ -231,7 +199,7 @@ def test_the_command_says_what_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "slicer", None)
     assert app.main([]) == 1
     said = capsys.readouterr().err
-    assert "pip install 'braindiffusion[desktop]'" in said and said.count("\n") == 1
+    assert "pip install '.[desktop]'" in said and "repository's folder" in said and said.count("\n") == 1
 
 
 def test_without_a_display_the_command_says_what_works_without_one(capsys):

@@ -143,3 +143,27 @@ def test_the_3d_view_can_be_fitted_and_looked_at_from_each_side(views):
     assert camera.GetPosition()[2] > camera.GetFocalPoint()[2] + 50
     assert (picture(frame.threeDView()) != empty).mean() > 0.05
     views.sliceWidget("Red").mrmlSliceNode().SetSliceVisible(False)
+
+
+def test_a_click_with_the_right_button_offers_what_can_be_done_with_a_slice(views):
+    head = head_with_spot("RAS")
+    show(views, head)
+    frame = views.sliceWidget("Red")
+    view, menu, display = frame.sliceView(), frame.sliceController().menu, head.GetDisplayNode()
+    drag(view, Qt.MouseButton.RightButton, (0, 60))
+    assert not menu.isVisible(), "dragging zooms"
+    QTest.mouseClick(view, Qt.MouseButton.RightButton)
+    assert menu.isVisible()
+    actions = {action.text(): action for action in menu.actions()}
+    assert actions["Interpolate between voxels"].isChecked() == bool(display.GetInterpolate())
+    actions["Interpolate between voxels"].trigger()
+    assert not display.GetInterpolate()
+    field = view.node.GetFieldOfView()[0]
+    actions["Fit to window"].trigger()
+    assert view.node.GetFieldOfView()[0] > field
+    display.SetWindowLevelMinMax(200, 210)
+    actions["Reset brightness and contrast"].trigger()
+    assert display.GetWindowLevelMin() < 50 and display.GetWindowLevelMax() > 90
+    actions["Copy picture"].trigger()
+    assert QtWidgets.QApplication.clipboard().image().size() == view.size()
+    menu.close()

@@ -54,8 +54,12 @@ def test_a_layout_from_the_tool_bar_shows_the_result_in_views_that_are_new(windo
     settle()
     shown = [frame.mrmlSliceCompositeNode().GetBackgroundVolumeID() for frame in window.layouts.frames()]
     assert len(shown) == 9 and None not in shown
+    legend = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLColorLegendDisplayNode")
     for frame in window.layouts.frames():
         assert set(frame.sliceView().letters()) == {"left", "right", "top", "bottom"}
+        height = frame.view.height()
+        top = (legend.GetPosition()[1] * (1 - legend.GetSize()[1]) + legend.GetSize()[1]) * height
+        assert top + 18 < height / 2 - 10, "a legend and its title stand below the letter on the right"
 
 
 def test_tools_change_the_scene_and_follow_it(window):
@@ -153,9 +157,7 @@ def test_the_window_is_light_or_dark_as_chosen_and_remembers_it(window):
 # -- console, about, report
 
 
-@pytest.mark.skipif(
-    not console.is_installed(), reason="needs qtconsole (pip install braindiffusion[console])"
-)
+@pytest.mark.skipif(not console.is_installed(), reason="needs qtconsole (pip install '.[console]')")
 def test_the_lines_of_the_documentation_work_in_the_console(window):
     window.actions_.console.trigger()
     settle()

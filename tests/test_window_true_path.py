@@ -20,7 +20,7 @@ slicer = pytest.importorskip("slicer")
 
 from braindiffusion.paths import resources  # noqa: E402
 from braindiffusion_desktop import app  # noqa: E402
-from braindiffusion_desktop.demo import SAMPLE  # noqa: E402
+from braindiffusion_desktop.files import SAMPLE  # noqa: E402
 from desktop_events import picture, settle, wait  # noqa: E402
 from scene_volumes import add_volume, affine_of, voxels_of  # noqa: E402
 

@@ -195,6 +195,23 @@ def test_many_views_are_drawn_one_after_another_so_that_the_window_answers_in_be
     assert max(np.diff([0, *seen])) == 1
 
 
+def test_views_that_all_get_another_size_are_drawn_one_after_another_too(views):
+    """As when a message above them comes or goes: painting them must not render all at once."""
+    show(views, head_with_spot("RAS"))
+    drawn = [frame.view for frame in views.frames()]
+    before = sum(view.frames for view in drawn)
+    views.viewport.window().resize(860, 700)
+    seen = []
+    for _ in range(12):
+        QtWidgets.QApplication.processEvents()
+        seen.append(sum(view.frames for view in drawn) - before)
+    assert seen[-1] >= len(drawn)
+    assert max(np.diff([0, *seen])) <= 2, "one that is painted and one whose turn it was"
+    views.viewport.window().resize(900, 800)
+    assert views.grab().size() == views.viewport.size()
+    assert not any(view._stale for view in drawn), "a picture of all views shows all as they are"
+
+
 def test_a_hidden_view_is_not_drawn(views):
     show(views, head_with_spot("RAS"))
     views.setLayout(4)

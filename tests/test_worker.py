@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Iterator
@@ -315,6 +316,23 @@ def test_a_truncated_source_is_refused_whatever_the_viewer_made_of_it(shared, sc
     assert event["kind"] == "refused" and event["message"].startswith("head.nii.gz is cut short")
 
 
+def test_provenance_says_which_file_the_scan_was_read_from(shared, scan, tmp_path):
+    """The worker computes the hash where the viewer does not know it, and only of a file that it finds."""
+    source = save_nifti(tmp_path / "head.nii.gz", scan.data, scan.affine)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    told = [
+        ({"source": str(source)}, str(source), digest),
+        ({"source": str(source), "sha256": "0" * 64}, str(source), "0" * 64),
+        ({"source": str(tmp_path / "gone.nii")}, str(tmp_path / "gone.nii"), None),
+        ({"source": None}, "MRHead", None),
+    ]
+    for number, (more, named, expected) in enumerate(told):
+        image = hand(scan, tmp_path / "scan.nrrd", **more)
+        event = shared.run("toy", image, tmp_path / f"out-{number}")[-1]
+        origin = event["manifest"]["provenance"]["inputs"]["scan"]
+        assert (origin["source"], origin["sha256"]) == (named, expected)
+
+
 def test_a_synthetic_scan_is_warned_of(shared, image, tmp_path):
     warning = "MRHead says of itself that it is synthetic, so findings in it are not a patient's."
     for synthetic in (True, False):
@@ -339,6 +357,30 @@ def test_other_peoples_files_are_left_alone(shared, image, tmp_path):
 def test_a_disk_that_is_full_for_the_copies_only(viewer, image, tmp_path):
     event = failed(viewer, "cramped", image, tmp_path / "out")
     assert "cannot be written" in event["message"] and left_in(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_cancel_of_the_true_task_keeps_the_worker_and_its_models(tmp_path):
+    """Also inside stages that take long: the process goes on, and the next run is whole."""
+    source = resources() / "samples" / "sample-patient.nii.gz"
+    scan, _ = admit(source)
+    viewer = Viewer(tmp_path / "log.txt", BRAINDIFFUSION_PLUGINS="")
+    image = hand(scan, tmp_path / "scan.nrrd")
+    how = {"device": "cpu", "parameters": {"samples": 1, "steps": 2}}
+    heard = {}
+    for number, stage in enumerate(["Finding and aligning the brain", "Recognising its anatomy"]):
+        viewer.start("heal", image, tmp_path / "out", str(number), **how)
+        begun = viewer.until("progress", stage=stage)["fraction"]
+        assert viewer.until("progress", stage=stage)["fraction"] > begun
+        asked = time.monotonic()
+        viewer.send("cancel", id=str(number))
+        event = viewer.until("failed", "result")
+        heard[stage] = time.monotonic() - asked
+        assert event["kind"] == "cancelled" and not (tmp_path / "out").exists()
+    assert max(heard.values()) < 1, heard
+    assert viewer.process.poll() is None
+    assert viewer.run("heal", image, tmp_path / "out", **how)[-1]["event"] == "result"
+    viewer.close()
 
 
 @pytest.mark.slow

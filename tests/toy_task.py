@@ -1,4 +1,6 @@
-"""A task for the tests: thresholds a scan and calls what is bright a finding. No model, no torch."""
+"""Tasks for the tests, without model and torch: one that calls what is bright a finding, one that paints in a
+mask, and one that needs no image.
+"""
 
 from __future__ import annotations
 
@@ -67,5 +69,57 @@ TOY = Task(
     run=run,
     inputs=(Input("scan", "Scan", "image file or DICOM folder"),),
     picture=heal_picture,
+    uses_torch=False,
+)
+
+
+class PaintParameters(Parameters):
+    value: float = parameter(50.0, "Value", "What the mask is filled with.")
+
+
+def paint(
+    inputs: Mapping[str, Volume], parameters: PaintParameters, plan: Plan
+) -> Generator[Progress, None, Result]:
+    scan = inputs["scan"]
+    yield Progress(0.5, "Painting")
+    voxels = scan.data.copy()
+    if "mask" in inputs:
+        voxels[inputs["mask"].data > 0] = parameters.value
+    return Result("paint", [Artifact("painted", "volume", scan.with_data(voxels), of="scan")])
+
+
+PAINT = Task(
+    name="paint",
+    title="Paint",
+    summary="Fill a mask.",
+    parameters=PaintParameters,
+    run=paint,
+    inputs=(
+        Input("mask", "Mask", "Where to paint.", required=False, kind="labels"),
+        Input("scan", "Scan", "What to paint on."),
+    ),
+    uses_torch=False,
+)
+
+
+def imagine(
+    inputs: Mapping[str, Volume], parameters: PaintParameters, plan: Plan
+) -> Generator[Progress, None, Result]:
+    yield Progress(0.5, "Imagining")
+    box = np.full((6, 5, 4), parameters.value, np.float32)
+    box[1:3, 1:3, 1:3] += 1
+    made = Volume(box, np.diag([2.0, 2.0, 2.0, 1.0]))
+    drawn = [made.with_data(box + n) for n in range(3)]
+    return Result(
+        "imagine", [Artifact("imagined", "volume", made), Artifact("drawn", "sequence", volumes=drawn)]
+    )
+
+
+IMAGINE = Task(
+    name="imagine",
+    title="Imagine",
+    summary="Make a box of nothing.",
+    parameters=PaintParameters,
+    run=imagine,
     uses_torch=False,
 )

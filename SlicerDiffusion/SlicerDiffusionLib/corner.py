@@ -96,12 +96,12 @@ class Corner:
     def _markRead(self) -> None:
         """Mark what was read from files that say of themselves that they are made up; each is asked once."""
         asked, self._asked = self._asked, set()
-        for volume in view.nodesOf("vtkMRMLVolumeNode"):
-            stored = volume.GetStorageNode()
-            read = (volume.GetID(), stored.GetFileName() if stored is not None else None)
+        for node in (*view.nodesOf("vtkMRMLVolumeNode"), *view.nodesOf("vtkMRMLSegmentationNode")):
+            stored = node.GetStorageNode()
+            read = (node.GetID(), stored.GetFileName() if stored is not None else None)
             self._asked.add(read)
             if read not in asked:
-                marks.markIfFileSaysSo(volume)
+                marks.markIfFileSaysSo(node)
 
 
 def showsMadeUp(node: Any, composite: Any, displayed: list[Any]) -> bool:

@@ -62,36 +62,56 @@ def _spin(field: Field, changed: Callable[[], None]) -> Widget:
     def put(value: Any) -> None:
         spin.setValue(int(value) if spin.className() == "QSpinBox" else float(value))
 
-    start = field.default if field.default is not None else max(low, 0) if low > -_WIDE else 0
-    put(start)
+    put(_start(field))
     if not field.optional:
-        return Widget(spin, get, lambda value: put(start if value is None else value))
-    return _optional(spin, get, put, changed)
+        return Widget(spin, get, lambda value: put(_start(field) if value is None else value))
+    return _optional(field, spin, get, put, changed)
+
+
+def _start(field: Field) -> Any:
+    """What a number begins with: its default or example, else the middle of its range on a round step."""
+    if field.default is not None or field.example is not None:
+        return field.default if field.default is not None else field.example
+    if field.minimum is None or field.maximum is None:
+        return max(0, field.minimum or 0) if field.maximum is None else min(0, field.maximum)
+    step = 1 if field.kind == INTEGER else _step(field)
+    middle = round((field.minimum + field.maximum) / 2 / step) * step
+    return min(max(middle, field.minimum), field.maximum)
 
 
 def _optional(
-    spin: Any, get: Callable[[], Any], put: Callable[[Any], None], changed: Callable[[], None]
+    field: Field,
+    spin: Any,
+    get: Callable[[], Any],
+    put: Callable[[Any], None],
+    changed: Callable[[], None],
 ) -> Widget:
+    """A number that may be left open: it is seen only where it is given."""
     import qt
 
     row = qt.QWidget()
     box = qt.QHBoxLayout(row)
     box.setContentsMargins(0, 0, 0, 0)
     given = qt.QCheckBox()
-    given.setToolTip(f"Without a tick: {NOT_GIVEN}.")
+    given.setToolTip(f"Without a tick: {NOT_GIVEN}. {field.help}")
+    given.setAccessibleName(f"Give {field.title}")
+    left = qt.QLabel(NOT_GIVEN)
+    left.setToolTip(field.help)
+    left.setEnabled(False)
     box.addWidget(given)
     box.addWidget(spin, 1)
-    spin.setEnabled(False)
+    box.addWidget(left, 1)
+    spin.setVisible(False)
 
     def toggled() -> None:
-        spin.setEnabled(given.property("checked"))
+        spin.setVisible(given.property("checked"))
+        left.setVisible(not given.property("checked"))
         changed()
 
     given.toggled.connect(lambda: toggled())
 
     def set_(value: Any) -> None:
-        if value is not None:
-            put(value)
+        put(_start(field) if value is None else value)
         given.setChecked(value is not None)
 
     return Widget(row, lambda: get() if given.property("checked") else None, set_)

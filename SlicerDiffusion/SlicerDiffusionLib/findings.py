@@ -1,11 +1,14 @@
-"""The table of findings: a row for each place; a click moves the views there, and rows below the threshold
-are grey.
+"""The table of findings: a row for each place; a click moves the views there, and rows that do not reach the
+threshold are grey.
+
+The rows and their volumes are those at the threshold of the run, whatever the slider is moved to.
 
 A table of places has the columns x_mm, y_mm and z_mm (RAS); with peak_z it follows the threshold.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +17,18 @@ from .presenters.table import columns
 
 _PLACE = ("x_mm", "y_mm", "z_mm")
 _PEAK = "peak_z"
+# The slider and the table round to two decimals.
+_ROUNDED = 0.005
+_ROW_PX = 24
+# In a narrow panel the heading of a narrow column is short; its tool tip is not.
+_SHORT = {"number": "#", "volume_ml": "ml"}
 # In the order in which a reader wants them; the rest stays in the table node.
-_FIRST = ("number", "side", "structure", "volume_ml", "peak_z", "direction", "agreement")
+_FIRST = ("number", "side", "structure", "peak_z", "volume_ml", "direction", "agreement")
 _HELP = {
     "peak_z": "The largest difference in the place, in standard deviations of healthy brains (z).",
     "agreement": "Share of the healthy samples that differ from the scan in the same direction.",
     "direction": "Whether the scan is brighter or darker here than the healthy samples.",
-    "volume_ml": "Size of the place in millilitre, on the scan's own grid.",
+    "volume_ml": "Size of the place in millilitre, on the scan's own grid, measured at the run's threshold.",
     "structure": "Part of the brain, by the anatomy of the healthy counterpart.",
 }
 
@@ -32,6 +40,7 @@ class Findings:
         import qt
 
         self._jump = jump
+        self._table: Any = None
         self._rows: list[dict[str, Any]] = []
         self._keys: list[str] = []
         self.widget = qt.QTableWidget(0, 0)
@@ -42,15 +51,18 @@ class Findings:
         self.widget.setAlternatingRowColors(True)
         self.widget.setMinimumHeight(140)
         self.widget.verticalHeader().setVisible(False)
+        self.widget.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.widget.horizontalHeader().setStretchLastSection(True)
         self.widget.setToolTip("Click a row: the views and the crosshair move to its place.")
         self.widget.itemSelectionChanged.connect(lambda: self._selected())
         self.widget.cellClicked.connect(lambda: self._selected())  # also the row that is chosen already
 
     def show(self, table: Any) -> None:
-        """Show a table node; None shows nothing."""
+        """Show a table node; None shows nothing. In one that is shown already the same row stays chosen."""
         import qt
 
+        chosen = self.widget.currentRow() if table is not None and table is self._table else -1
+        self._table = table
         self._rows = rowsOf(table) if table is not None else []
         self._keys = _order(self._rows)
         artifact = marks.recordOf(table).get("artifact", {}) if table is not None else {}
@@ -60,7 +72,7 @@ class Findings:
         self.widget.setColumnCount(len(self._keys))
         self.widget.setRowCount(len(self._rows))
         for column, key in enumerate(self._keys):
-            heading = qt.QTableWidgetItem(headings[key])
+            heading = qt.QTableWidgetItem(_SHORT.get(key, headings[key]))
             heading.setToolTip(_HELP.get(key, headings[key]))
             self.widget.setHorizontalHeaderItem(column, heading)
             for row, values in enumerate(self._rows):
@@ -69,6 +81,8 @@ class Findings:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 self.widget.setItem(row, column, item)
         self.widget.clearSelection()
+        if 0 <= chosen < len(self._rows):
+            self.widget.selectRow(chosen)
         self.widget.resizeColumnsToContents()
         self.widget.blockSignals(blocked)
         self.widget.setVisible(bool(self._rows))
@@ -76,9 +90,26 @@ class Findings:
     def count(self) -> int:
         return len(self._rows)
 
-    def setThreshold(self, threshold: float) -> int:
-        """Grey the rows whose peak is below the threshold; how many are not."""
+    def chooseStrongest(self) -> None:
+        """Choose the row with the highest peak, and go to its place; nothing where there is no row."""
+        if not self._rows:
+            return
+        peaks = [values.get(_PEAK) for values in self._rows]
+        heights = [abs(peak) if isinstance(peak, (int, float)) else 0.0 for peak in peaks]
+        row = heights.index(max(heights))
+        blocked = self.widget.blockSignals(True)
+        self.widget.selectRow(row)
+        self.widget.blockSignals(blocked)
+        self.widget.scrollToItem(self.widget.item(row, 0))
+        self._selected()
+
+    def setThreshold(self, threshold: float, own: float | None = None) -> int:
+        """Grey the rows whose peak does not reach the threshold; how many do. At `own`, that of the run, and
+        below it no row is grey.
+        """
         import qt
+
+        threshold = -math.inf if own is not None and threshold <= own + _ROUNDED else threshold
 
         palette = self.widget.property("palette")
         plain = palette.color(qt.QPalette.Active, qt.QPalette.Text)
@@ -99,6 +130,32 @@ class Findings:
             place = [self._rows[row].get(key) for key in _PLACE]
             if all(isinstance(value, (int, float)) for value in place):
                 self._jump((float(place[0]), float(place[1]), float(place[2])))
+
+
+def sentence(total: int, reaching: int, threshold: float, own: float | None, unit: str) -> str:
+    """What table and outline show while the slider is at `threshold`. own: the run's threshold, at which the
+    findings were made and measured; None where it is not known.
+    """
+    findings = f"{total} finding{'' if total == 1 else 's'}"
+    if own is None:
+        return f"{reaching} of {findings} reach the threshold." if total else ""
+    here, run = (f"{round(value, 2):g} {unit}".rstrip() for value in (threshold, own))
+    below = threshold < own - _ROUNDED
+    if not total:
+        more = f" The outline shows where the map reaches {here}." if below else ""
+        return f"No place reaches {run}, the threshold of this run.{more}"
+    if below:
+        return (
+            f"The outline at {here} shows more than the table, which has only the {findings} at {run}, the "
+            "threshold of this run. To list more, run again with a lower threshold."
+        )
+    if threshold <= own + _ROUNDED:
+        reach = "reaches" if total == 1 else "reach"
+        return f"{findings} {reach} {run}, the threshold of this run. Volumes are measured at it."
+    return (
+        f"{reaching} of {findings} reach {here}. Volumes are still those measured at {run}, the threshold of "
+        "this run."
+    )
 
 
 def rowsOf(table: Any) -> list[dict[str, Any]]:

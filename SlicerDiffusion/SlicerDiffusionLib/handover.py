@@ -46,8 +46,9 @@ def refuseUnless3DScalar(node: Any) -> None:
         raise Complaint(f"'{name}' holds no voxels; load its file again.")
     if image.GetNumberOfScalarComponents() != 1:
         raise Complaint(
-            f"'{name}' has {image.GetNumberOfScalarComponents()} values in each voxel (a colour or vector "
-            "image); choose a scan with one."
+            f"'{name}' has {image.GetNumberOfScalarComponents()} values in each voxel (colours, vectors or "
+            "several images in one file); choose a scan with one, or run the file itself on the command "
+            "line, where --frame 0 takes its first image."
         )
 
 
@@ -57,7 +58,7 @@ def state(node: Any) -> tuple[Any, ...]:
     image = node.GetImageData()
     return (
         image.GetMTime() if image is not None else None,
-        tuple(map(tuple, _ijkToRas(node))),
+        tuple(map(tuple, ijkToRas(node))),
         (parent.GetID(), parent.GetTransformToWorldMTime()) if parent is not None else None,
     )
 
@@ -79,12 +80,16 @@ def write(node: Any, path: Path) -> Generator[None, None, Matrix]:
         vtk.vtkMatrix4x4.Multiply4x4(toWorld, matrix, matrix)
         copied = slicer.util.arrayFromVolume(node).copy()
         yield from _save(path, copied.dtype, copied.shape, _pieces(copied.reshape(-1)))
-        return _rows(matrix)
+        return rows(matrix)
     reslice, extent, matrix = _bent(node, parent)
+    yield from writeResampled(reslice, extent, path)
+    return rows(matrix)
+
+
+def writeResampled(reslice: Any, extent: tuple[int, ...], path: Path) -> Iterator[None]:
+    """Write what a vtkImageReslice gives in `extent`, slab by slab."""
     shape = (extent[5] - extent[4] + 1, extent[3] - extent[2] + 1, extent[1] - extent[0] + 1)
-    kind = slicer.util.arrayFromVolume(node).dtype
-    yield from _save(path, kind, shape, _slabs(reslice, extent))
-    return _rows(matrix)
+    yield from _save(path, voxels(reslice.GetInput()).dtype, shape, _slabs(reslice, extent))
 
 
 def read(path: str | Path) -> Generator[None, None, Any]:
@@ -114,6 +119,13 @@ def read(path: str | Path) -> Generator[None, None, Any]:
                 piece.byteswap(inplace=True)
             yield
     return image
+
+
+def shapeOf(path: str | Path) -> tuple[int, int, int]:
+    """Voxels along i, j, k of a raw NRRD file."""
+    with open(path, "rb") as file:
+        i, j, k = map(int, _header(file)["sizes"].split())
+    return i, j, k
 
 
 def readAtOnce(path: str | Path) -> Any:
@@ -249,13 +261,15 @@ def _slabs(reslice: Any, extent: tuple[int, ...]) -> Iterator[Any]:
         yield voxels(reslice.GetOutput()).reshape(-1)
 
 
-def _ijkToRas(node: Any) -> Matrix:
+def ijkToRas(node: Any) -> Matrix:
+    """Where the voxels of a volume lie, its parent transforms left out."""
     import vtk
 
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return _rows(matrix)
+    return rows(matrix)
 
 
-def _rows(matrix: Any) -> Matrix:
+def rows(matrix: Any) -> Matrix:
+    """The rows of a vtkMatrix4x4."""
     return [[matrix.GetElement(row, column) for column in range(4)] for row in range(4)]

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import marks, view
+from . import marks, places, view
 from .job import Complaint
 from .schema import Task
+
+# How the engine is to compute; a scene file cannot ask for anything else.
+OPTIONS = ("device", "precision", "threads", "batch")
 
 
 @dataclass
@@ -27,6 +30,11 @@ class Entry:
         return str(self.record.get("title", self.run))
 
     @property
+    def label(self) -> str:
+        """Its title, and the names of the images that it was made from."""
+        return " – ".join([self.title, *map(str, _object(self.record, "inputs").values())])
+
+    @property
     def parts(self) -> view.Parts:
         return view.partsOf(self.nodes)
 
@@ -37,13 +45,36 @@ class Entry:
 
     def folder(self) -> Path | None:
         """The folder with the run's files; None where it is no longer there."""
-        path = Path(self.record.get("folder") or "")
-        return path if (path / "result.json").is_file() else None
+        path = _ofRuns(self.record.get("folder"))
+        return path if path is not None and (path / "result.json").is_file() else None
 
     def picture(self) -> Path | None:
         """The first picture of the run that is still there."""
-        paths = map(Path, self.record.get("plots", {}).values())
-        return next((path for path in paths if path.is_file()), None)
+        paths = map(_ofRuns, _object(self.record, "plots").values())
+        found = (path for path in paths if path is not None and path.suffix.lower() == ".png")
+        return next((path for path in found if path.is_file()), None)
+
+    def isForeign(self) -> bool:
+        """Whether its files are not among the runs of this computer, wherever they may be."""
+        return _ofRuns(self.record.get("folder")) is None
+
+
+def _ofRuns(text: Any) -> Path | None:
+    """A path that a scene tells of, where it lies in the folder of runs.
+
+    A scene can come from anybody. No other path is even looked at: to ask for one on a network logs in there.
+    """
+    home = places.runsFolder()
+    path = Path(text) if isinstance(text, str) and "\0" not in text else home
+    if path == home or ".." in path.parts or not path.is_relative_to(home):
+        return None
+    return path if path.resolve().is_relative_to(home.resolve()) else None  # a link may lead elsewhere
+
+
+def _object(record: dict[str, Any], key: str) -> dict[str, Any]:
+    """What a record has under a key, where that is a JSON object."""
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def entries() -> list[Entry]:
@@ -60,8 +91,9 @@ def entry(run: str) -> Entry | None:
 
 
 def request(past: Entry, tasks: list[Task]) -> tuple[Task, dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Task, input nodes, parameters and options to run the same again; raises Complaint where that cannot
-    be.
+    """Task, input nodes, parameters and options to run the same again, parameters without a widget included.
+
+    Raises Complaint where that cannot be.
     """
     task = next((known for known in tasks if known.name == past.record.get("task")), None)
     if task is None:
@@ -72,13 +104,13 @@ def request(past: Entry, tasks: list[Task]) -> tuple[Task, dict[str, Any], dict[
     for item in task.inputs:
         image = past.input(item.name)
         if image is not None:
-            inputs[item.name] = image
+            part = past.record.get("parts", {}).get(item.name, "")
+            inputs[item.name] = (image, part) if part else image
         elif item.required or item.name in past.record.get("inputs", {}):
             name = past.record.get("inputs", {}).get(item.name, item.title)
             raise Complaint(f"'{name}' is no longer in the scene; load it, choose it above and press Run.")
-    known = {field.name for field in task.fields}
-    parameters = {key: value for key, value in past.record.get("parameters", {}).items() if key in known}
-    return task, inputs, parameters, dict(past.record.get("options", {}))
+    options = {key: value for key, value in _object(past.record, "options").items() if key in OPTIONS}
+    return task, inputs, dict(_object(past.record, "parameters")), options
 
 
 def export(past: Entry, where: Path) -> Path:
@@ -102,16 +134,26 @@ def export(past: Entry, where: Path) -> Path:
     return target
 
 
+def askExport(past: Entry, parent: Any) -> Path | None:
+    """Ask for a folder and export a run into it; None where the user thinks better of it."""
+    import qt
+
+    where = qt.QFileDialog.getExistingDirectory(parent, "Choose a folder for the result")
+    return export(past, Path(where)) if where else None
+
+
 def _saveNodes(past: Entry, target: Path) -> None:
     import slicer
 
-    suffix = {"volume": ".nrrd", "labels": ".seg.nrrd", "table": ".csv"}
+    suffix = {"volume": ".nrrd", "labels": ".seg.nrrd", "segmentation": ".seg.nrrd", "table": ".csv"}
+    suffix |= {"sequence": ".seq.nrrd", "transform": ".h5"}
     for role, node in past.nodes.items():
         artifact = marks.recordOf(node).get("artifact", {})
         marked = f"{role}_synthetic" if artifact.get("synthetic") else role
         path = target / f"{marked}{suffix.get(artifact.get('kind', ''), '.nrrd')}"
         if not slicer.util.saveNode(node, str(path)):
             raise OSError(f"'{node.GetName()}' could not be saved")
+        marks.markFile(node, path)
     text = json.dumps(past.record, indent=2, ensure_ascii=False)
     (target / "provenance.json").write_text(text + "\n", encoding="utf-8")
 

@@ -71,7 +71,7 @@ class HistoryPanel:
         blocked = self.list.blockSignals(True)
         self.list.clear()
         for entry in self._entries:
-            self.list.addItem(" – ".join([entry.title, *entry.record.get("inputs", {}).values()]))
+            self.list.addItem(entry.label)
         runs = [entry.run for entry in self._entries]
         self.list.setCurrentRow(runs.index(chosen) if chosen in runs else 0 if runs else -1)
         self.list.blockSignals(blocked)
@@ -90,16 +90,13 @@ class HistoryPanel:
 
     def copyReport(self) -> None:
         """Put the report on the clipboard; it can be had without any run, to tell of one that failed."""
-        import qt
-
         nodes = self.entry.nodes if self.entry is not None else {}
-        qt.QApplication.clipboard().setText(report.runReport(nodes, self._queue.logText(), self.last))
+        report.toClipboard(nodes, self._queue.logText(), self.last)
         say.say(self.said, "The report is on the clipboard.", say.GOOD)
 
     def export(self, where: Path) -> None:
         """Copy the chosen run's files into a new folder in `where`."""
-        target = history.export(self._chosen(), where)
-        say.say(self.said, f"Exported to {target}", say.GOOD)
+        self._tellExported(history.export(self._chosen(), where))
 
     def _chosen(self) -> history.Entry:
         if self.entry is None:
@@ -123,9 +120,17 @@ class HistoryPanel:
                 "" if text == "Copy report" else "There is no run in this scene yet." if entry is None else ""
             )
             if entry is not None and text == "Open result folder" and entry.folder() is None:
-                why = "The files of this run are no longer there; Export saves its nodes instead."
+                why = (
+                    "This run was made on another computer; Export saves its nodes."
+                    if entry.isForeign()
+                    else "The files of this run are no longer there; Export saves its nodes instead."
+                )
             if entry is not None and text == "Open picture" and entry.picture() is None:
-                why = "This run has no picture, or its files are no longer there."
+                why = (
+                    "This run was made on another computer, so its picture is not here."
+                    if entry.isForeign()
+                    else "This run has no picture, or its files are no longer there."
+                )
             made.setEnabled(not why)
             made.setToolTip(why or self._help[text])
 
@@ -136,11 +141,11 @@ class HistoryPanel:
         _open(self._chosen().picture())
 
     def _askExport(self) -> None:
-        import qt
+        self._tellExported(history.askExport(self._chosen(), self.widget))
 
-        where = qt.QFileDialog.getExistingDirectory(self.widget, "Choose a folder for the result")
-        if where:
-            self.export(Path(where))
+    def _tellExported(self, target: Path | None) -> None:
+        if target is not None:
+            say.say(self.said, f"Exported to {target}", say.GOOD)
 
 
 def _open(path: Path | None) -> None:

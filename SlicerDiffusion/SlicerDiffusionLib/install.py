@@ -9,6 +9,7 @@ held to the versions of them that are there.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -55,11 +56,14 @@ FIXED = (
     Need("numpy", "numpy", ">=1.26", "numbers; part of Slicer"),
     Need("SimpleITK", "SimpleITK", ">=2.3", "registration; part of Slicer"),
 )
+_NOT_INSTALLED = (
+    "The installation did not end well ({error}); check the connection and press Check & repair again."
+)
 UNTOUCHED = ("numpy", "vtk", "SimpleITK")
 
 # Runs in the engine's Python. A folder torch/ without __init__.py is what a broken installation leaves: it
-# can be
-# imported, as a namespace package, and has no __version__.
+# can be imported, as a namespace package, and has no __version__. What pip noted of a package, such as
+# torch-2.10.dist-info, may be left alone too, and then pip takes the package for installed.
 _CHECK = """
 import importlib.metadata as metadata, importlib.util as util, json, re, sys
 def numbers(text):
@@ -67,14 +71,15 @@ def numbers(text):
 found = {}
 for package, module, versions in json.loads(sys.argv[1]):
     try:
-        version = metadata.version(package)
+        noted = metadata.distribution(package)
+        version = noted.metadata.get("Version")
     except metadata.PackageNotFoundError:
-        version = None
+        noted = version = None
     try:
         spec = util.find_spec(module)
     except (ImportError, ValueError):
         spec = None
-    if spec is None and version is None:
+    if spec is None and noted is None:
         state = "missing"
     elif spec is None or spec.origin is None or version is None:
         state = "broken"
@@ -83,7 +88,8 @@ for package, module, versions in json.loads(sys.argv[1]):
     else:
         state = "there"
     where = list(spec.submodule_search_locations or []) if spec is not None else []
-    found[package] = {"state": state, "version": version, "where": where}
+    home = [str(noted.locate_file(""))] if noted is not None else []
+    found[package] = {"state": state, "version": version, "where": where, "home": home}
 print(json.dumps(found))
 """
 # A whole computation, as a version number says nothing about a library that cannot be loaded.
@@ -98,12 +104,16 @@ print("works", torch.__version__)
 
 @dataclass(frozen=True)
 class Finding:
-    """What the check says of one package. state: there, old, missing or broken."""
+    """What the check says of one package.
+
+    state: there, old, missing or broken. where: the folders of its code. home: where pip's notes of it lie.
+    """
 
     need: Need
     state: str
     version: str | None
     where: tuple[str, ...] = ()
+    home: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -135,7 +145,7 @@ class Check:
             )
         found = json.loads(said)
         return [
-            Finding(need, item["state"], item["version"], tuple(item["where"]))
+            Finding(need, item["state"], item["version"], tuple(item["where"]), tuple(item["home"]))
             for need in (*NEEDS, *FIXED)
             for item in [found[need.package]]
         ]
@@ -161,7 +171,7 @@ def wanting(findings: list[Finding]) -> list[Finding]:
 
 
 def explain(findings: list[Finding]) -> str:
-    """What a click on Install would do, in sentences."""
+    """What a click on Check & repair would do, in sentences."""
     wanted = wanting(findings)
     fixed = [finding for finding in findings if finding.state != "there" and finding.need in FIXED]
     lines = [finding.sentence for finding in (*wanted, *fixed)]
@@ -207,12 +217,32 @@ def repair(findings: list[Finding], say: Callable[[str], None]) -> None:
 
 
 def removeRest(finding: Finding) -> None:
-    """Remove the folder that a broken installation left, in site-packages only."""
+    """Remove what a broken installation left, in site-packages only: pip's notes first, then the code.
+
+    Raises Complaint where a file is in use.
+    """
+    import importlib
     import shutil
 
-    for place in map(Path, finding.where):
-        if place.name == finding.need.module and place.parent.name in ("site-packages", "dist-packages"):
-            shutil.rmtree(place, ignore_errors=True)
+    code = [place for place in map(Path, finding.where) if place.name == finding.need.module]
+    homes = {*map(Path, finding.home), *(place.parent for place in code)}
+    notes = [place for home in homes for place in home.glob("*.dist-info") if _isOf(place, finding.need)]
+    for place in (*notes, *code):
+        if place.parent.name in ("site-packages", "dist-packages"):
+            try:
+                shutil.rmtree(place)
+            except OSError as error:
+                raise Complaint(
+                    f"What is left of {finding.need.package} cannot be removed ({error.strerror or error}); "
+                    "restart 3D Slicer and press Check & repair before anything else."
+                ) from error
+    importlib.invalidate_caches()
+
+
+def _isOf(notes: Path, need: Need) -> bool:
+    """Whether a folder with pip's notes, `scikit_image-0.22.dist-info`, is that of a package."""
+    name = notes.name.partition("-")[0]
+    return re.sub(r"[-_.]+", "-", name).lower() == need.package.lower()
 
 
 def _installTorch() -> None:
@@ -223,9 +253,12 @@ def _installTorch() -> None:
             "PyTorch comes with the extension 'PyTorch': install it in the Extensions Manager, restart, and "
             "press Check & repair again."
         ) from None
-    torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-        askConfirmation=True, torchVersionRequirement=TORCH.versions
-    )
+    try:
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=TORCH.versions
+        )
+    except (OSError, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
+        raise Complaint(_NOT_INSTALLED.format(error=error)) from error
     if torch is None:
         raise Complaint("PyTorch was not installed; press Check & repair when you want to go on.")
 
@@ -244,11 +277,8 @@ def _pip(requirements: list[str]) -> None:
                 )
             else:
                 slicer.util.pip_install([*requirements, "--constraint", str(held)])
-        except (RuntimeError, subprocess.CalledProcessError) as error:
-            raise Complaint(
-                f"The installation did not end well ({error}); check the connection and press Check & repair "
-                "again."
-            ) from error
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            raise Complaint(_NOT_INSTALLED.format(error=error)) from error
 
 
 def constraints() -> str:

@@ -21,6 +21,10 @@ CRASHED = (
     "press Copy report and send it to the authors."
 )
 NOT_STARTED = "The engine could not be started ({why}); open Installation below and press Check & repair."
+MISSING = (
+    "The package '{package}' that the engine needs is missing or broken; open Installation below and press "
+    "Check & repair."
+)
 OTHER_PROTOCOL = (
     "The engine and this panel are of different versions (protocol {theirs} and {ours}); install both anew."
 )
@@ -90,6 +94,11 @@ class Job:
     def cancel(self) -> None:
         """Stop it; see Jobs.cancel."""
         self.queue.cancel(self)
+
+    @property
+    def lacksEngine(self) -> bool:
+        """Whether it failed because the engine is not there as a whole, so that the installation can help."""
+        return self.state == FAILED and self.kind in ("missing", "start")
 
     @property
     def finished(self) -> bool:

@@ -31,9 +31,7 @@ _SHARED = "SlicerDiffusionJobs"
 
 
 class Jobs:
-    """The queue and its process. `command` starts the engine, `singleShot(ms, f)` calls f later on this
-    thread.
-    """
+    """The queue and its process. `command` starts the engine, `singleShot(ms, f)` calls f later, in here."""
 
     def __init__(
         self,
@@ -94,6 +92,16 @@ class Jobs:
             self.cancel(job)
         if self.current is not None:
             self._finish(self.current, CANCELLED, words.CLOSED)
+        self._end(seconds)
+
+    def endEngine(self, seconds: float = 3.0) -> bool:
+        """End the process that waits for the next run, in so long at most; False where a run goes on."""
+        if self.current is not None or self.waiting:
+            return False
+        self._end(seconds / 2)
+        return True
+
+    def _end(self, seconds: float) -> None:
         if self._process is not None:
             self._process.hangUp()
             if not self._process.wait(seconds):
@@ -310,6 +318,8 @@ class Jobs:
         kind = str(message.get("kind", "fault"))
         job.details = message.get("details")
         text = str(message.get("message") or words.CRASHED)
+        if kind == "missing":
+            text = words.MISSING.format(package=message.get("package"))
         self.note(f"engine: {kind}: {text}" + (f" (details in {job.details})" if job.details else ""))
         if kind == "cancelled" or job.state == CANCELLING:
             self._finish(job, CANCELLED, words.STOPPED, "cancelled")
@@ -333,9 +343,7 @@ class Jobs:
             self._listenFor(job, now)
 
     def _listenFor(self, job: Job, now: float) -> None:
-        """Ask a silent engine whether it lives, and say what it answers; it is never ended without the
-        user.
-        """
+        """Ask a silent engine whether it lives, and say what it answers; only the user ends it."""
         if now - self._news < SILENT_S:
             return
         answered = self._heard > self._pinged
@@ -362,9 +370,8 @@ class Jobs:
             self._finish(job, FAILED, words.NOT_STARTED.format(why=why.rstrip(".")), "start")
         else:
             killed = code in (-9, -15, 137, 143)
-            self._finish(
-                job, FAILED, words.KILLED if killed else words.CRASHED, "killed" if killed else "crash"
-            )
+            text, kind = (words.KILLED, "killed") if killed else (words.CRASHED, "crash")
+            self._finish(job, FAILED, text, kind)
 
     def _terminate(self) -> None:
         if self._process is not None:

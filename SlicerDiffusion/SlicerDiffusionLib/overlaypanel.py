@@ -32,8 +32,9 @@ class OverlayPanel:
         self.threshold = ctk.ctkSliderWidget()
         self.threshold.setObjectName("threshold")
         self.threshold.setToolTip(
-            "The outline is drawn around places where the map is at least this high. z is the difference in "
-            "standard deviations of healthy brains."
+            "The outline is drawn around places where the map of the findings is at least this high, also "
+            "while another map is shown. z is the difference in standard deviations of healthy brains. The "
+            "findings and their volumes stay those of the run."
         )
         self.threshold.valueChanged.connect(lambda: self._onThreshold())
         form.addRow("Threshold:", self.threshold)
@@ -70,6 +71,16 @@ class OverlayPanel:
         """The map that is shown; None where there is none."""
         maps = self._parts.maps
         return maps[1] if self.other.property("checked") and len(maps) > 1 else maps[0] if maps else None
+
+    @property
+    def runThreshold(self) -> float | None:
+        """The threshold at which the run made its findings; None where the map does not tell."""
+        own = _display(self._parts.maps[0]).get("threshold") if self._parts.maps else None
+        return float(own) if isinstance(own, (int, float)) else None
+
+    @property
+    def unit(self) -> str:
+        return str(_display(self._parts.maps[0]).get("unit") or "") if self._parts.maps else ""
 
     def value(self) -> float:
         return float(self.threshold.property("value"))
@@ -200,6 +211,7 @@ class OverlayPanel:
             return
         shown = main.GetDisplayNode()
         above = self.above.property("checked")
+        self._explainAbove()
         volumes.cutBelow(main, self.value() if above else shown.GetWindowLevelMin())
         cloud.setThreshold(main, self.value())
         if not self.outline.property("checked"):
@@ -208,7 +220,18 @@ class OverlayPanel:
         if self._outline is None or self._outline.node.GetScene() is None:
             self._outline = Outline(main)
         self._outline.update(self.value())
-        self._outline.showIn(view.viewsShowing(main))
+        shownIn = [name for overlay in self._there() for name in view.viewsShowing(overlay)]
+        self._outline.showIn(list(dict.fromkeys(shownIn)))
+
+    def _explainAbove(self) -> None:
+        """The threshold is one of the first map: the colours of another one do not follow it."""
+        other = self.overlay is not self._parts.maps[0]
+        self.above.setEnabled(not other)
+        self.above.setToolTip(
+            "The map that is shown has no threshold; the outline is that of the map of the findings."
+            if other
+            else "Hide what the outline leaves out."
+        )
 
     def _dropOutline(self) -> None:
         if self._outline is not None:

@@ -1,40 +1,19 @@
 """What a user sets: inputs and parameters of a task, as widgets and in a node that is saved with the scene.
 
 The parameter node is a vtkMRMLScriptedModuleNode. A parameter is kept as JSON under "<task>.<parameter>", an
-input as a node reference "<task>.<input>", and the chosen task under "task".
+input as a node reference "<task>.<input>" with the part that is meant as a parameter of that name, and the
+chosen task under "task".
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from . import fields, marks
-from .schema import CHOICE, INTEGER, Field, Input, Task
-
-# What the engine itself asks, for every task.
-ENGINE_FIELDS = (
-    Field(
-        "device",
-        CHOICE,
-        "Compute on",
-        "auto takes a graphics card where there is one (cuda), else the processor (cpu).",
-        default="auto",
-        advanced=True,
-        choices=("auto", "cpu", "cuda"),
-    ),
-    Field(
-        "batch",
-        INTEGER,
-        "Samples at a time",
-        "Fewer need less memory and take longer; not given leaves the choice to the engine.",
-        optional=True,
-        advanced=True,
-        minimum=1,
-        maximum=64,
-    ),
-)
+from . import marks, say
+from .elsewhere import Elsewhere
+from .page import Page
+from .schema import Task
 
 
 class Panel:
@@ -48,6 +27,7 @@ class Panel:
         self._changed = changed
         self._watch = slicer.util.VTKObservationMixin()
         self._busy = True  # until all is built, nothing has been changed by the user
+        self._person = ""  # id of the scan whose person the covariates describe
         self.widget = qt.QWidget()
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 0)
@@ -59,6 +39,10 @@ class Panel:
         for page in self.pages.values():
             self._selector.addItem(page.task.title)
             column.addWidget(page.widget)
+        self.note = say.label("cleared")
+        self.elsewhere = Elsewhere(lambda: self.page.scan())
+        column.addWidget(self.note)
+        column.addWidget(self.elsewhere.label)
         self._selector.currentIndexChanged.connect(lambda: self._selected())
         self._showPage()
         self._readNode()
@@ -74,25 +58,61 @@ class Panel:
     def task(self) -> Task:
         return self.page.task
 
-    def choose(self, task: str) -> None:
+    def chooseTask(self, task: str) -> None:
         """Show another task; one that does not exist changes nothing."""
         if task in self.pages:
             self._selector.setCurrentIndex(list(self.pages).index(task))
 
-    def suggest(self, volume: Any) -> None:
-        """Take a volume as the first input of each task where none is chosen yet."""
+    def choose(self, volume: Any) -> None:
+        """Take a scan that the user has opened as the scan of every task.
+
+        What was set about the person in another scan is cleared, and a sentence says so.
+        """
+        cleared = self._forgetPerson(volume)
         for page in self.pages.values():
-            first = page.task.inputs[0].name if page.task.inputs else None
-            if first is not None and page.node(first) is None and volume is not None:
-                page.setNode(first, volume)
+            page.setScan(volume)
+        self._tellCleared(cleared)
+
+    def suggest(self, volume: Any) -> None:
+        """Take a volume as the scan of each task where none is chosen yet."""
+        lacking = [page for page in self.pages.values() if page.scan() is None and page.takesScan()]
+        if volume is None or not lacking:
+            return
+        cleared = self._forgetPerson(volume) if self.page in lacking else []
+        for page in lacking:
+            page.setScan(volume)
+        if cleared:
+            self._tellCleared(cleared)
 
     def setEnabled(self, enabled: bool) -> None:
         self.widget.setEnabled(enabled)
 
     def cleanup(self) -> None:
+        self._busy = True  # boxes that lose their scene choose nothing: that is not the user's wish
         self._watch.removeObservers()
+        self.elsewhere.cleanup()
         for page in self.pages.values():
             page.cleanup()
+
+    # The person in the scan.
+
+    def _forgetPerson(self, volume: Any) -> list[str]:
+        """Clear what describes the person in another scan; the titles of what was cleared."""
+        if self._person in ("", volume.GetID()):
+            return []
+        return list(dict.fromkeys(title for page in self.pages.values() for title in page.clearCovariates()))
+
+    def _tellCleared(self, titles: list[str]) -> None:
+        """Say what was cleared, or nothing."""
+        named = " and ".join(f"'{title}'" for title in titles)
+        verb, they = ("was", "it") if len(titles) == 1 else ("were", "they")
+        text = f"{named} {verb} cleared, as {they} described the person in the scan before; set {{}} anew."
+        say.say(self.note, text.format("it" if they == "it" else "them") if titles else "", say.WARNING)
+
+    def _rememberPerson(self) -> None:
+        scan = self.page.scan()
+        if scan is not None:
+            self._person = scan.GetID()
 
     # Widgets to node.
 
@@ -106,7 +126,10 @@ class Panel:
 
     def _pageChanged(self) -> None:
         if not self._busy:
+            say.say(self.note, "")
+            self._rememberPerson()
             self._writeNode()
+            self.elsewhere.update()
             self._changed()
 
     def _writeNode(self) -> None:
@@ -142,7 +165,12 @@ class Panel:
             self._changed()
 
     def _onClosed(self, *_: Any) -> None:
-        # Closing a scene empties the node; what the user had set is kept.
+        # Closing a scene empties the node; what the user had set is kept, but for what tells of a person.
+        self._busy = True
+        for page in self.pages.values():
+            page.clearCovariates()
+        self._person = ""
+        say.say(self.note, "")
         self._writeNode()
         self._changed()
 
@@ -154,178 +182,13 @@ class Panel:
     def _readNode(self) -> None:
         self._busy = True
         try:
-            self.choose(self.node.GetParameter("task"))
+            self.chooseTask(self.node.GetParameter("task"))
             for page in self.pages.values():
                 page.read(self.node)
+            self._rememberPerson()
+            self.elsewhere.update()
         finally:
             self._busy = False
-
-
-class Page:
-    """What can be set for one task: inputs and basic parameters in sight, the others folded away."""
-
-    def __init__(self, task: Task, changed: Callable[[], None]):
-        import ctk
-        import qt
-
-        self.task = task
-        self._changed = changed
-        self._inputs: dict[str, Any] = {}
-        self._widgets: dict[str, fields.Widget] = {}
-        own = {field.name for field in task.fields}
-        self._engine = tuple(field for field in ENGINE_FIELDS if field.name not in own)
-        self.widget = qt.QWidget()
-        self.widget.setToolTip(task.help)
-        column = qt.QVBoxLayout(self.widget)
-        column.setContentsMargins(0, 0, 0, 0)
-        basic = _form()
-        column.addLayout(basic)
-        for item in task.inputs:
-            self._inputs[item.name] = self._selector(item)
-            _addRow(basic, item.title, self._inputs[item.name], item.help)
-        self.advanced = ctk.ctkCollapsibleButton()
-        self.advanced.setProperty("text", "Advanced")
-        self.advanced.setObjectName("advanced")
-        folded = _form()
-        self.advanced.setLayout(folded)
-        for field in (*task.fields, *self._engine):
-            made = self._widgets[field.name] = fields.make(field, self._edited)
-            _addRow(folded if field.advanced else basic, field.title, made.widget, field.help)
-        reset = qt.QPushButton("Reset to defaults")
-        reset.setObjectName("reset")
-        reset.setToolTip("Set every parameter, also the advanced ones, back to its default.")
-        reset.clicked.connect(lambda: self.reset())
-        folded.addRow(reset)
-        self.advanced.setProperty("collapsed", True)
-        column.addWidget(self.advanced)
-
-    # The values.
-
-    def values(self) -> dict[str, Any]:
-        """The task's parameters."""
-        return {field.name: self._widgets[field.name].get() for field in self.task.fields}
-
-    def options(self) -> dict[str, Any]:
-        """How the engine is to compute: device and batch."""
-        return {field.name: self._widgets[field.name].get() for field in self._engine}
-
-    def nodes(self) -> dict[str, Any]:
-        """The chosen node of each input, None where none is."""
-        return {name: self.node(name) for name in self._inputs}
-
-    def node(self, name: str) -> Any:
-        return self._inputs[name].currentNode()
-
-    def missing(self) -> str:
-        """One sentence about what must still be given; empty where the task can run."""
-        for item in self.task.inputs:
-            if item.required and self.node(item.name) is None:
-                return f"Choose an image for '{item.title}' first: load a scan, or pick one from the list."
-        for field in self.task.fields:
-            if self._widgets[field.name].get() is None and field.default is None and not field.optional:
-                return f"Set '{field.title}' first."
-        return ""
-
-    def setValues(self, values: dict[str, Any]) -> None:
-        """Set parameters and options; names that the task does not have are passed over."""
-        for name, value in values.items():
-            if name in self._widgets:
-                self._widgets[name].set(value)
-        self._changed()
-
-    def setNode(self, name: str, node: Any) -> None:
-        self._inputs[name].setCurrentNode(node)
-        self._changed()
-
-    def reset(self) -> None:
-        """Set every parameter to its default; the inputs stay."""
-        self.setValues({field.name: field.default for field in (*self.task.fields, *self._engine)})
-
-    def widgetOf(self, name: str) -> Any:
-        """The widget of a parameter or input, for tests and what's-this."""
-        return self._inputs[name] if name in self._inputs else self._widgets[name].widget
-
-    # The parameter node.
-
-    def write(self, node: Any) -> None:
-        for name in self._widgets:
-            node.SetParameter(f"{self.task.name}.{name}", json.dumps(self._widgets[name].get()))
-        for name, chosen in self.nodes().items():
-            node.SetNodeReferenceID(
-                f"{self.task.name}.{name}", chosen.GetID() if chosen is not None else None
-            )
-
-    def read(self, node: Any) -> None:
-        """Show what the node keeps. What it does not know, or knows in an unreadable form, stays as it is."""
-        for name, widget in self._widgets.items():
-            text = node.GetParameter(f"{self.task.name}.{name}")
-            if text:
-                try:
-                    widget.set(json.loads(text))
-                except (
-                    ValueError,
-                    TypeError,
-                    OverflowError,
-                ):  # a scene written by hand or by another version
-                    continue
-        for name, selector in self._inputs.items():
-            selector.setCurrentNode(node.GetNodeReference(f"{self.task.name}.{name}"))
-
-    def cleanup(self) -> None:
-        for selector in self._inputs.values():
-            selector.setMRMLScene(None)
-
-    # The widgets.
-
-    def _edited(self) -> None:
-        self._changed()
-
-    def _selector(self, item: Input) -> Any:
-        import slicer
-
-        combo = slicer.qMRMLNodeComboBox()
-        combo.setObjectName(item.name)
-        combo.setProperty("nodeTypes", ["vtkMRMLScalarVolumeNode"])
-        for flag in ("addEnabled", "removeEnabled", "renameEnabled", "showChildNodeTypes"):
-            combo.setProperty(flag, False)
-        combo.setProperty("noneEnabled", True)
-        combo.setProperty("noneDisplay", "Choose a scan" if item.required else "none")
-        combo.setToolTip(item.help)
-        combo.setMRMLScene(slicer.mrmlScene)
-        # The signal has overloads in Slicer: the slot takes nothing and asks the widget.
-        combo.currentNodeChanged.connect(lambda: self._changed())
-        return combo
-
-
-def _form() -> Any:
-    import qt
-
-    form = qt.QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
-    return form
-
-
-def _addRow(form: Any, title: str, widget: Any, help_: str) -> None:
-    """A label, its widget, and a small ? that says the sentence of help when it is pressed or pointed at."""
-    import qt
-
-    label = qt.QLabel(f"{title}:")
-    label.setToolTip(help_)
-    row = qt.QWidget()
-    box = qt.QHBoxLayout(row)
-    box.setContentsMargins(0, 0, 0, 0)
-    box.setSpacing(2)
-    box.addWidget(widget, 1)
-    ask = qt.QToolButton()
-    ask.setText("?")
-    ask.setAutoRaise(True)
-    ask.setToolTip(help_)
-    ask.setWhatsThis(help_)
-    ask.setAccessibleName(f"Help on {title}")
-    ask.clicked.connect(lambda: qt.QToolTip.showText(qt.QCursor.pos(), help_))
-    box.addWidget(ask)
-    form.addRow(label, row)
 
 
 def isScan(node: Any) -> bool:

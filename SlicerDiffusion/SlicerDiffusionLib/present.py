@@ -22,7 +22,8 @@ class Context:
     """What a presenter may ask.
 
     base: name of the first input. inputs: the input nodes by name, None where one is gone. volumes: path and
-    affine of the voxels of each role, as the engine handed them over.
+    affine of the voxels of each role, as the engine handed them over; `role.1`, `role.2` and so on where an
+    artifact has several images.
     """
 
     base: str
@@ -32,11 +33,18 @@ class Context:
     def nameOf(self, artifact: dict[str, Any]) -> str:
         return marks.name(self.base, artifact["role"], artifact["synthetic"])
 
-    def image(self, artifact: dict[str, Any]) -> Generator[None, None, tuple[Any, Any]]:
-        """Voxels of an artifact as vtkImageData, and its affine (4, 4), voxel index (i, j, k) to RAS mm."""
+    def count(self, artifact: dict[str, Any]) -> int:
+        """How many images an artifact has that has several."""
+        return sum(role.rpartition(".")[0] == artifact["role"] for role in self.volumes)
+
+    def image(self, artifact: dict[str, Any], number: int = 0) -> Generator[None, None, tuple[Any, Any]]:
+        """Voxels of an artifact as vtkImageData, and its affine (4, 4), voxel index (i, j, k) to RAS mm.
+
+        number: which image of several, from 1.
+        """
         import numpy as np
 
-        handed = self.volumes[artifact["role"]]
+        handed = self.volumes[f"{artifact['role']}.{number}" if number else artifact["role"]]
         image = yield from handover.read(handed["path"])
         return image, np.array(handed["affine"], float)
 
@@ -68,7 +76,8 @@ def nodes(
                 kept = {key: artifact.get(key) for key in ("role", "kind", "display", "of", "synthetic")}
                 marks.mark(node, {**record, "artifact": kept}, context.inputs)
             yield
-        putIntoFolder(record["title"], list(made.values()), next(iter(context.inputs.values()), None))
+        members = [each for node in made.values() for each in (node, *companions(node))]
+        putIntoFolder(record["title"], members, next(iter(context.inputs.values()), None))
         return made
     except BaseException:
         for node in made.values():
@@ -80,11 +89,21 @@ def remove(node: Any) -> None:
     """Take a node out of the scene, with all that shows it."""
     import slicer
 
+    others, browser = companions(node), marks.browserOf(node)
     count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
     shown = [node.GetNthDisplayNode(index) for index in range(count)]
-    for each in [node, *shown]:
+    # The browser first: while it is there, it makes anew what shows its sequence.
+    for each in [browser, node, *shown]:
         if each is not None and slicer.mrmlScene.IsNodePresent(each):
             slicer.mrmlScene.RemoveNode(each)
+    for other in others:
+        remove(other)
+
+
+def companions(node: Any) -> list[Any]:
+    """The volume that shows the images of a sequence; nothing for all other nodes."""
+    shown = marks.volumeOf(node)
+    return [shown] if shown is not None else []
 
 
 def unshown(manifest: dict[str, Any]) -> list[str]:

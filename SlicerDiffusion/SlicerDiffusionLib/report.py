@@ -94,6 +94,13 @@ def _viewer() -> str:
     return "\n".join(lines)
 
 
+def toClipboard(nodes: dict[str, Any], log: str, last: jobs_.Job | None = None) -> None:
+    """Put the report of a run in the scene, or of none, on the clipboard."""
+    import qt
+
+    qt.QApplication.clipboard().setText(runReport(nodes, log, last))
+
+
 def runReport(nodes: dict[str, Any], log: str, last: jobs_.Job | None = None) -> str:
     """The report of a run in the scene."""
     record = next(iter(marks.recordOf(node) for node in nodes.values()), {})

@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from . import history, report, say, view
-from .findings import Findings
+from . import findings, history, report, say, surfaces, view
+from .job import Complaint
 from .overlaypanel import OverlayPanel
+from .stepper import Stepper
 
 _LAYOUTS = (
     ("Side by side", view.SIDE_BY_SIDE, "Original, result and map next to each other, moving together."),
     ("Three planes", view.THREE_PLANES, "The same, from above, from the side and from the front."),
-    ("Four-up", view.FOUR_UP, "The map over the scan in three planes, and 3D."),
-    (
-        "3D",
-        view.ONE_3D,
-        "Surfaces of the findings among the three slices. Making them can take some seconds.",
-    ),
+    ("Four-up", view.FOUR_UP, "The map over the scan in three planes, and the findings' surfaces in 3D."),
+    ("3D", view.ONE_3D, "Surfaces of the findings among the three slices."),
 )
-
 
 # After so long, surfaces have been drawn once and have bounds.
 _RENDERED_MS = 250
 
 
 class ResultPanel:
-    """Shows one run of the scene, in the panel and in the views; `layout` is the one that was chosen last."""
+    """Shows one run of the scene, in the panel and in the views; `layout` is the one that was chosen last.
 
-    def __init__(self) -> None:
+    `copyReport(entry)` puts the report of a run on the clipboard.
+    """
+
+    def __init__(self, copyReport: Callable[[history.Entry], None]) -> None:
         import qt
         import slicer
 
         self.entry: history.Entry | None = None
         self.inViews = ""  # the run that the views were told to show last
+        self._copyReport = copyReport
         self._over = self._showing = False
+        self._making: Generator[None, None, None] | None = None
         self.layout = view.SIDE_BY_SIDE
         self.widget, column = say.section("Result", "result", False)
         self.title = qt.QLabel()
         self.title.setObjectName("resultTitle")
         self.title.setStyleSheet("QLabel { font-weight: bold; }")
         self.title.setWordWrap(True)
-        self.verdict = say.label("verdict")
+        self.verdict = say.Folded("verdict")
         column.addWidget(self.title)
-        column.addWidget(self.verdict)
+        column.addWidget(self.verdict.widget)
+        self.count = say.label("findingsCount")
+        column.addWidget(self.count)
+        self.findings = findings.Findings(view.jumpTo)
+        column.addWidget(self.findings.widget)
+        self._addActions(column)
         row = qt.QHBoxLayout()
         self.layouts: dict[int, Any] = {}
         for text, number, help_ in _LAYOUTS:
@@ -53,10 +59,8 @@ class ResultPanel:
         column.addLayout(row)
         self.overlays = OverlayPanel(self._onThreshold)
         column.addWidget(self.overlays.widget)
-        self.count = say.label("findingsCount")
-        column.addWidget(self.count)
-        self.findings = Findings(view.jumpTo)
-        column.addWidget(self.findings.widget)
+        self.stepper = Stepper()
+        column.addWidget(self.stepper.widget)
         self.origin, inside = say.section("Where this comes from", "provenance", True)
         self.originText = qt.QLabel()
         self.originText.setObjectName("provenanceText")
@@ -70,6 +74,20 @@ class ResultPanel:
         if self._manager is not None:
             self._manager.layoutChanged.connect(self._onLayout)
 
+    def _addActions(self, column: Any) -> None:
+        """What to do with a result, in sight."""
+        import qt
+
+        row = qt.QHBoxLayout()
+        for text, help_, act, name in (
+            ("Export…", "Copy the files of this run into a folder of your choice.", self._export, "export"),
+            ("Copy report", "Versions, request, provenance and log, as text.", self._copy, "copyReport"),
+        ):
+            row.addWidget(say.button(text, help_, act, name))
+        column.addLayout(row)
+        self.said = say.label("resultSaid")
+        column.addWidget(self.said)
+
     def cleanup(self) -> None:
         self._over = True
         if self._manager is not None:
@@ -78,16 +96,19 @@ class ResultPanel:
 
     def show(self, entry: history.Entry | None) -> None:
         """Show a run in the panel; the views stay as they are. None shows nothing."""
+        if entry is None or self.entry is None or entry.run != self.entry.run:
+            say.say(self.said, "")
         self.entry = entry
         self.widget.setVisible(entry is not None)
         parts = entry.parts if entry is not None else view.Parts()
         self.overlays.show(parts)
+        self.stepper.show(entry.nodes if entry is not None else {}, parts)
         self.findings.show(next(iter(parts.tables.values()), None))
         if entry is None:
             return
-        self.title.setText(" – ".join([entry.title, *entry.record.get("inputs", {}).values()]))
+        self.title.setText(entry.label)
         tone = say.PLAIN if entry.record.get("plausible", True) else say.WARNING
-        say.say(self.verdict, report.verdict(entry.record), tone)
+        self.verdict.show(report.verdict(entry.record), tone)
         rows = "".join(
             f"<tr><td>{html.escape(label)}&nbsp;&nbsp;</td><td>{html.escape(value)}</td></tr>"
             for label, value in report.facts(entry.record)
@@ -100,15 +121,16 @@ class ResultPanel:
         if self.entry is None or self._over:
             return
         self.layout = layout if layout is not None else self.layout
-        inside = self.layout == view.ONE_3D
         self._showing = True
         try:
             view.setLayout(self.layout)
         finally:
             self._showing = False
         view.show(self.entry.parts, self.overlays.overlay, self.overlays.opacityShare())
-        self._showIn3D(inside)
-        self._fitLater(inside)
+        self.stepper.showInViews()
+        view.showSlicesIn3D(self.layout == view.ONE_3D)
+        self._showSurfaces()
+        self._fitLater()
         self.inViews = self.entry.run
 
     def refresh(self) -> None:
@@ -125,7 +147,8 @@ class ResultPanel:
         if self._manager.property("layout") in (view.SIDE_BY_SIDE, view.THREE_PLANES):
             overlays = self.overlays
             view.show(self.entry.parts, overlays.overlay, overlays.opacityShare(), columnsOnly=True)
-            self._fitLater(False)
+            self.stepper.showInViews()
+            self._fitLater()
         else:
             qt.QTimer.singleShot(0, self._fitLegends)
 
@@ -136,13 +159,11 @@ class ResultPanel:
     def _chooser(self, number: int) -> Callable[[], None]:
         return lambda: self.showInViews(number)
 
-    def _fitLater(self, inside: bool) -> None:
+    def _fitLater(self) -> None:
         """Views get their size with the next events; then what they show is fitted into it."""
         import qt
 
         qt.QTimer.singleShot(0, self._fit)
-        if inside:
-            qt.QTimer.singleShot(_RENDERED_MS, self._look)
 
     def _fit(self) -> None:
         if self.entry is not None and not self._over:
@@ -154,22 +175,65 @@ class ResultPanel:
         if seen is not None:
             view.lookAt3D(seen)
 
-    def _showIn3D(self, inside: bool) -> None:
+    def _showSurfaces(self) -> None:
+        """Show the run's places as surfaces in the 3D views, and those of no other run."""
         if self.entry is None:
             return
-        view.showSlicesIn3D(inside)
-        parts = self.entry.parts
-        for role, labels in parts.labels.items():
-            if role.removesuffix("_labels") in parts.tables:  # the places that the table tells of
-                view.showSurfaces(labels, inside)
+        own = self.entry.run
+        for other in history.entries():
+            if other.run != own:
+                for node in _places(other.parts):
+                    view.showSurfaces(node, False)
+        self._making = self._surfaces(_places(self.entry.parts))
+        self._makeSurfaces()
+
+    def _surfaces(self, nodes: list[Any]) -> Generator[None, None, None]:
+        for node in nodes:
+            yield from surfaces.make(node)
+            if node.GetScene() is not None:
+                view.showSurfaces(node, True)
+            yield
+
+    def _makeSurfaces(self) -> None:
+        """Take a step; the user's thread is free between two."""
+        import qt
+
+        if self._making is None or self._over:
+            return
+        try:
+            next(self._making)
+        except StopIteration:
+            self._making = None
+            qt.QTimer.singleShot(_RENDERED_MS, self._look)
+        else:
+            qt.QTimer.singleShot(0, self._makeSurfaces)
 
     def _onThreshold(self, threshold: float) -> None:
-        total = self.findings.count()
-        above = self.findings.setThreshold(threshold)
+        own, total = self.overlays.runThreshold, self.findings.count()
+        above = self.findings.setThreshold(threshold, own)
+        tables = self.entry is not None and bool(self.entry.parts.tables)
+        text = findings.sentence(total, above, threshold, own, self.overlays.unit) if tables else ""
+        say.say(self.count, text)
+
+    # What is done with the run.
+
+    def _export(self) -> None:
         if self.entry is None:
             return
-        if not total:
-            tables = self.entry.parts.tables
-            say.say(self.count, "No place reaches the threshold that was set for the run." if tables else "")
-        else:
-            say.say(self.count, f"{above} of {total} findings reach the threshold.")
+        try:
+            target = history.askExport(self.entry, self.widget)
+        except Complaint as complaint:
+            say.say(self.said, str(complaint), say.ERROR)
+            return
+        if target is not None:
+            say.say(self.said, f"Exported to {target}", say.GOOD)
+
+    def _copy(self) -> None:
+        if self.entry is not None:
+            self._copyReport(self.entry)
+            say.say(self.said, "The report is on the clipboard.", say.GOOD)
+
+
+def _places(parts: view.Parts) -> list[Any]:
+    """The labels of the places that a table of the run tells of."""
+    return [node for role, node in parts.labels.items() if role.removesuffix("_labels") in parts.tables]

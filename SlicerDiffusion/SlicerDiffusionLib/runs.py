@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Generator
@@ -9,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from . import handover, job, marks, places, present
+from . import inputs as kinds
 from .schema import Task
 
 CHANGED = (
     "'{name}' was changed while the computation ran; the result belongs to it as it was when the run began."
+)
+DIFFERS = (
+    "'{name}' is not as it was for '{title}', which this run repeats: it was edited, moved or stored anew, "
+    "so the result can differ."
 )
 GONE = "'{name}' was deleted while the computation ran; the result was kept."
 SCENE_CLOSED = (
@@ -24,6 +30,8 @@ SCENE_CLOSED = (
 class Run(job.Work):
     """The work of one job: inputs are handed over as they are now, and the result comes beside them.
 
+    What is given for an input is what inputs/ calls chosen: a node, or a node and a part of it. `inputs` are
+    the nodes, scans first.
     `notes` are sentences about what happened meanwhile; `preview` shows the picture that forms
     (preview.Preview).
     """
@@ -35,13 +43,19 @@ class Run(job.Work):
         parameters: dict[str, Any],
         options: dict[str, Any] | None = None,
         preview: Any = None,
+        repeats: dict[str, Any] | None = None,
     ):
-        """Raises job.Complaint for an input that is no scan."""
+        """Raises job.Complaint for an input that is not of its kind."""
         import slicer
 
-        for image in inputs.values():
-            handover.refuseUnless3DScalar(image)
-        self.task, self.inputs, self.parameters = task, inputs, parameters
+        known = [item for item in task.inputs if inputs.get(item.name) is not None]
+        known.sort(key=lambda item: item.kind != kinds.SCAN)
+        self._kinds = {item.name: item.kind for item in known}
+        self._chosen = {item.name: inputs[item.name] for item in known}
+        for name, chosen in self._chosen.items():
+            self._kind(name).refuse(chosen)
+        self.task, self.parameters = task, parameters
+        self.inputs = {name: kinds.pair(chosen)[0] for name, chosen in self._chosen.items()}
         self.options = {key: value for key, value in (options or {}).items() if value is not None}
         self.started = time.time()
         self.title = f"{task.short()} {time.strftime('%H:%M', time.localtime(self.started))}"
@@ -50,9 +64,10 @@ class Run(job.Work):
         self.notes: list[str] = []
         self.folder: Path | None = None
         self.id = ""
-        self._names = {name: image.GetName() for name, image in inputs.items()}
+        self._names = {name: image.GetName() for name, image in self.inputs.items()}
         self._states: dict[str, Any] = {}
         self._preview = preview
+        self._repeats = repeats or {}
         self._sceneClosed = False
         self._watch = slicer.util.VTKObservationMixin()
         scene = slicer.mrmlScene
@@ -65,20 +80,26 @@ class Run(job.Work):
     def prepare(self, job_: job.Job) -> Generator[None, None, dict[str, Any]]:
         self.folder = places.newRunFolder()
         self.id = self.folder.name
-        handed = {}
+        handed: dict[str, Any] = {}
+        grid: kinds.Grid | None = None
         for name, image in self.inputs.items():
             if image.GetScene() is None:
                 raise job.Complaint(
                     f"'{self._names[name]}' was deleted before the run began; choose another scan."
                 )
-            self._states[name] = handover.state(image)
+            self._states[name] = self._kind(name).state(self._chosen[name])
             path = self.folder / "inputs" / f"{name}.nrrd"
-            affine = yield from handover.write(image, path)
+            affine = yield from self._kind(name).write(self._chosen[name], path, grid)
+            isScan = self._kinds[name] == kinds.SCAN
+            if isScan and grid is None:
+                grid = kinds.Grid(affine, handover.shapeOf(path))
+            source, sha256 = _sourceFile(image) if isScan else (None, None)
             handed[name] = {
                 "path": str(path),
                 "affine": affine,
                 "name": self._names[name],
-                "source": _sourceFile(image),
+                "source": source,
+                "sha256": sha256,
                 "synthetic": marks.isSynthetic(image),
             }
         return {
@@ -104,6 +125,7 @@ class Run(job.Work):
         self._removePreview()
         self._refuseClosedScene()
         self._noteChanges()
+        self._noteDifferences(manifest)
         self.notes += present.unshown(manifest)
         there = {name: image if image.GetScene() is not None else None for name, image in self.inputs.items()}
         context = present.Context(next(iter(self._names.values()), self.task.title), there, answer["volumes"])
@@ -137,6 +159,13 @@ class Run(job.Work):
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _kind(self, name: str) -> Any:
+        """The file of inputs/ that knows an input; raises job.Complaint where there is none."""
+        kind = kinds.registry().get(self._kinds[name])
+        if kind is None:
+            raise job.Complaint(f"This version cannot hand over '{name}'; install the latest version.")
+        return kind
+
     def _removePreview(self) -> None:
         if self._preview is not None:
             self._preview.end(self)
@@ -152,8 +181,16 @@ class Run(job.Work):
         for name, image in self.inputs.items():
             if image.GetScene() is None:
                 self.notes.append(GONE.format(name=self._names[name]))
-            elif handover.state(image) != self._states[name]:
+            elif self._kind(name).state(self._chosen[name]) != self._states[name]:
                 self.notes.append(CHANGED.format(name=image.GetName()))
+
+    def _noteDifferences(self, manifest: dict[str, Any]) -> None:
+        """Compare the inputs, as the engine saw them, with those of the run that this one repeats."""
+        before, now = (each.get("provenance", {}).get("inputs", {}) for each in (self._repeats, manifest))
+        for name, title in self._names.items():
+            hashes = [seen.get(name, {}).get("content_hash") for seen in (before, now)]
+            if all(hashes) and hashes[0] != hashes[1]:
+                self.notes.append(DIFFERS.format(name=title, title=self._repeats.get("title", "")))
 
     def _record(self, job_: job.Job, manifest: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -164,6 +201,7 @@ class Run(job.Work):
             "parameters": self.parameters,
             "options": self.options,
             "inputs": self._names,
+            "parts": {name: part for name in self._chosen if (part := kinds.pair(self._chosen[name])[1])},
             "seconds": round(job_.elapsed, 1),
             "plausible": manifest["plausible"],
             "verdict": manifest["verdict"],
@@ -174,9 +212,16 @@ class Run(job.Work):
         }
 
 
-def _sourceFile(node: Any) -> str | None:
-    """The file that a volume was read from, where its voxels are still those of the file."""
+def _sourceFile(node: Any) -> tuple[str | None, str | None]:
+    """The file that a volume was read from and its SHA-256, where voxels and place are still those of the
+    file; the second is None where only the engine can tell.
+    """
     stored = node.GetStorageNode()
-    if stored is None or node.GetModifiedSinceRead():
-        return None
-    return stored.GetFileName() or None
+    if stored is not None and not node.GetModifiedSinceRead() and stored.GetFileName():
+        return stored.GetFileName(), None
+    read = marks.readFrom(node)
+    voxels, affine = node.GetImageData().GetMTime(), handover.ijkToRas(node)
+    now = {"process": os.getpid(), "voxels": voxels, "affine": affine}
+    if read and now.items() <= read.items():
+        return node.GetAttribute(marks.SOURCE), read.get("sha256")
+    return None, None

@@ -17,12 +17,13 @@ _BESIDE = 1e-3
 
 @dataclass(frozen=True)
 class Input:
-    """An image that a task takes."""
+    """An image that a task takes, of a kind that is a file in inputs/."""
 
     name: str
     title: str
     help: str
     required: bool
+    kind: str = "volume"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Field:
     """A parameter: its label, its sentence of help, and which values it takes.
 
     `optional`: it may be left open (None). `minimum` and `maximum` are within the range. `choices` are the
-    values that it takes, where they are listed.
+    values that it takes, where they are listed. `covariate`: it describes the person in the scan. `example`:
+    a value to begin with, where there is no default.
     """
 
     name: str
@@ -38,8 +40,10 @@ class Field:
     title: str
     help: str
     default: Any = None
+    example: Any = None
     optional: bool = False
     advanced: bool = False
+    covariate: bool = False
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
@@ -55,7 +59,7 @@ class Task:
     help: str
     inputs: tuple[Input, ...]
     fields: tuple[Field, ...]
-    # Parameters that no widget can show, with the reason; the engine takes its own value for them.
+    # Titles of parameters that no widget can show; where a script does not set them, the engine does.
     hidden: dict[str, str] = field(default_factory=dict)
 
     def field(self, name: str) -> Field | None:
@@ -80,14 +84,20 @@ def read(path: Path) -> Task:
 def parse(schema: dict[str, Any]) -> Task:
     """The task that a schema describes, as `braindiffusion.tasks.base.schema` makes it."""
     inputs = tuple(
-        Input(item["name"], item["title"], item.get("help", ""), item.get("required", True))
+        Input(
+            item["name"],
+            item["title"],
+            item.get("help", ""),
+            item.get("required", True),
+            item.get("kind", "volume"),
+        )
         for item in schema.get("inputs", [])
     )
     fields, hidden = [], {}
     for name, described in schema.get("properties", {}).items():
         made = _field(name, described, schema)
         if made is None:
-            hidden[name] = f"'{described.get('title', name)}' is of a kind that has no widget"
+            hidden[name] = described.get("title", name)
         else:
             fields.append(made)
     title = schema.get("title", schema["task"])
@@ -106,8 +116,10 @@ def _field(name: str, described: dict[str, Any], schema: dict[str, Any]) -> Fiel
         title=described.get("title", name),
         help=described.get("description", ""),
         default=described.get("default"),
+        example=next(iter(described.get("examples", value.get("examples", []))), None),
         optional=optional,
         advanced=described.get("level") == "advanced",
+        covariate=bool(described.get("covariate", False)),
         unit=described.get("unit", ""),
         minimum=_limit(value, "minimum", "exclusiveMinimum", kind, 1),
         maximum=_limit(value, "maximum", "exclusiveMaximum", kind, -1),

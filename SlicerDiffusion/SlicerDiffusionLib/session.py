@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import corner, history, say, view
+from . import corner, history, report, say, view
 from . import job as states
 from . import panel as panels
 from .historypanel import HistoryPanel
@@ -22,6 +22,8 @@ class Session:
 
         self.logic = logic
         self._listed: dict[str, int] = {}
+        # What the run to be changed was given that no widget shows: task, parameters and options.
+        self._kept: tuple[str, dict[str, Any], dict[str, Any]] = ("", {}, {})
         self._waiting = self._over = False
         self._watch = slicer.util.VTKObservationMixin()
         self.notice = say.label("notice")
@@ -31,11 +33,13 @@ class Session:
             "of the scan. The map shows where the two differ, in standard deviations of healthy brains (z)."
         )
         self.panel = panels.Panel(logic.tasks(), logic.getParameterNode(), self._changed)
-        self.runs = RunPanel(logic.jobs, self._start, lambda: self.panel.page.missing())
+        self.runs = RunPanel(
+            logic.jobs, self._start, lambda: self.panel.page.missing(), lambda job: self._copyReport({}, job)
+        )
         self.runs.preview.toggled.connect(lambda: self._previewToggled())
-        self.result = ResultPanel()
+        self.result = ResultPanel(lambda entry: self._copyReport(entry.nodes))
         self.history = HistoryPanel(logic.jobs, self.show, self.again, self.fill)
-        self.installation = InstallPanel()
+        self.installation = InstallPanel(logic.jobs)
         self._corner = None if corner.isStarted() else corner.Corner()
         for part in (
             self.notice,
@@ -81,17 +85,25 @@ class Session:
     def again(self, entry: history.Entry) -> None:
         """Run the same again. Raises Complaint where its scan has gone."""
         task, inputs, parameters, options = history.request(entry, self.logic.tasks())
-        self.runs.begin(lambda: self.logic.start(task, inputs, parameters, options))
+        self.runs.begin(lambda: self.logic.start(task, inputs, parameters, options, repeats=entry.record))
 
     def fill(self, entry: history.Entry) -> None:
         """Fill the settings from a run."""
         task, inputs, parameters, options = history.request(entry, self.logic.tasks())
-        self.panel.choose(task.name)
+        self.panel.chooseTask(task.name)
         page = self.panel.page
+        page.reset()
         page.setValues({**parameters, **options})
+        shown = {*page.values(), *page.options()}
+        unshown = [{key: given[key] for key in given if key not in shown} for given in (parameters, options)]
+        self._kept = (task.name, unshown[0], unshown[1])
         for name, image in inputs.items():
             page.setNode(name, image)
-        self.runs.tell(f"The settings are those of '{entry.title}': change what you like, then press Run.")
+        named = ", ".join(key for given in unshown for key in given)
+        kept = f" What no widget shows stays as it was for the next run: {named}." if named else ""
+        self.runs.tell(
+            f"The settings are those of '{entry.title}': change what you like, then press Run.{kept}"
+        )
 
     def _start(self) -> Job:
         page = self.panel.page
@@ -99,7 +111,10 @@ class Session:
         if missing:
             raise Complaint(missing)
         inputs = {name: node for name, node in page.nodes().items() if node is not None}
-        return self.logic.start(page.task, inputs, page.values(), page.options())
+        _, parameters, options = self._kept if self._kept[0] == page.task.name else ("", {}, {})
+        job = self.logic.start(page.task, inputs, parameters | page.values(), options | page.options())
+        self._kept = ("", {}, {})
+        return job
 
     def _changed(self) -> None:
         self.runs.update()
@@ -128,7 +143,16 @@ class Session:
         self.history.choose(run)
         self.result.show(found)
         self.result.widget.setProperty("collapsed", False)
-        qt.QTimer.singleShot(0, self.result.showInViews)
+        qt.QTimer.singleShot(0, self._showInViews)
+
+    def _showInViews(self) -> None:
+        """Show what was found in the views, first of all the strongest of it."""
+        if not self._over:
+            self.result.showInViews()
+            self.result.findings.chooseStrongest()
+
+    def _copyReport(self, nodes: dict[str, Any], job: Job | None = None) -> None:
+        report.toClipboard(nodes, self.logic.jobs.logText(), job or self.history.last)
 
     # What happens in the scene.
 

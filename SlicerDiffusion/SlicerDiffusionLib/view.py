@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import legend, marks
+from . import legend, levels, marks
 
 SIDE_BY_SIDE, THREE_PLANES = 5610, 5611
 FOUR_UP, ONE_3D = 3, 4
@@ -45,12 +45,14 @@ def partsOf(nodes: dict[str, Any]) -> Parts:
             parts.maps.append(node)
         elif kind == "volume" and parts.image is None:
             parts.image = node
-        elif kind == "labels":
+        elif kind in ("labels", "segmentation"):
             parts.labels[role] = node
         elif kind == "table":
             parts.tables[role] = node
         if parts.input is None and artifact.get("of"):
             parts.input = marks.inputOf(node, artifact["of"])
+    if parts.image is None:  # all that there is to see may be a sequence
+        parts.image = next(filter(None, map(marks.volumeOf, nodes.values())), None)
     return parts
 
 
@@ -125,6 +127,8 @@ def show(parts: Parts, overlay: Any = None, opacity: float = OPACITY, columnsOnl
             _align(name, parts)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
+            # A scan that is opened next must not stand where this run's images belong.
+            composite.SetDoPropagateVolumeSelection(False)
         refit = back is not None and composite.GetBackgroundVolumeID() != back.GetID()
         composite.SetBackgroundVolumeID(_id(back))
         composite.SetForegroundVolumeID(_id(front))
@@ -133,6 +137,13 @@ def show(parts: Parts, overlay: Any = None, opacity: float = OPACITY, columnsOnl
             fit(name, keepPlace=bool(column))
     for volume in parts.maps:
         legend.renew(volume)
+    levels.share([parts.input, parts.image if _isLikeInput(parts.image) else None])
+
+
+def _isLikeInput(image: Any) -> bool:
+    """Whether an image has the grey values of the scan that it was made from, and no window of its own."""
+    display = marks.recordOf(image).get("artifact", {}).get("display") if image is not None else None
+    return display is not None and not display.get("window")
 
 
 def columnOf(view: str) -> str:
@@ -223,6 +234,7 @@ def showSurfaces(segmentation: Any, shown: bool) -> None:
     display.SetVisibility3D(shown)
     if shown:
         display.SetVisibility(True)
+        display.SetVisibility2D(False)
         display.SetVisibility2DOutline(False)
 
 

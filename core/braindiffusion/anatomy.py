@@ -20,6 +20,11 @@ class Structure:
     side: str
     freesurfer: tuple[int, ...]
 
+    @property
+    def code(self) -> tuple[str, str, str] | None:
+        """Scheme, value and meaning in DICOM's context group 7140; None for what is no structure."""
+        return _CODES.get(self.name)
+
 
 _PAIRED = {
     "cerebral cortex": ((3,), (42,)),
@@ -41,6 +46,25 @@ _MIDLINE = {
     "fourth ventricle": (15,),
     "brainstem": (16,),
     "outer CSF": (24, 30, 62, 85, 136, 137, 163, 164),
+}
+# DICOM PS3.16, context group 7140, brain structures for volumetric measurement.
+_CODES = {
+    "cerebral cortex": ("SCT", "40146001", "Cerebral Gray Matter"),
+    "cerebral white matter": ("SCT", "68523003", "Cerebral White Matter"),
+    "lateral ventricle": ("SCT", "66720007", "Lateral Ventricle"),
+    "cerebellum": ("SCT", "113305005", "Cerebellum"),
+    "thalamus": ("SCT", "119406000", "Thalamus"),
+    "caudate": ("SCT", "11000004", "Caudate Nucleus"),
+    "putamen": ("SCT", "89278009", "Putamen"),
+    "pallidum": ("SCT", "14738005", "Globus Pallidus"),
+    "hippocampus": ("SCT", "5366008", "Hippocampus"),
+    "amygdala": ("SCT", "4958002", "Amygdala"),
+    "accumbens": ("SCT", "427667007", "Nucleus Accumbens"),
+    "ventral diencephalon": ("DCM", "110700", "Ventral Diencephalon"),
+    "third ventricle": ("SCT", "49841001", "Third ventricle"),
+    "fourth ventricle": ("SCT", "35918002", "Fourth Ventricle"),
+    "brainstem": ("SCT", "119238007", "Brain Stem"),
+    "outer CSF": ("SCT", "33930006", "Cranial Subarachnoid Space"),
 }
 
 

@@ -59,7 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except Exception as error:  # a bug: the user gets one sentence, the developers a file
+    except Exception as error:
+        package = faults.lacking(error)
+        if package is not None:
+            anew = "install BrainDiffusion anew: pip install --force-reinstall braindiffusion"
+            return _fail(f"The package '{package}' is missing or broken; {anew}.", FAILED, as_json)
+        # A bug: the user gets one sentence, the developers a file
         file = faults.write_report(error, f"braindiffusion {__version__}, arguments: {arguments}")
         return _fail(f"{faults.told(error)}; the details are in '{file}'.", FAULT, as_json)
     finally:

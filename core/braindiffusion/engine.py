@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,10 @@ class _Reporter:
         if self._on_progress is not None:
             self._on_progress(Progress(min(max(fraction, 0.0), 1.0), stage, preview))
 
+    def within(self, share: float) -> None:
+        """The share of the task that is done, in the stage that was told last."""
+        self(_of_all(share), self._stage)
+
     def times(self) -> dict[str, float]:
         total = time.monotonic() - self._begin
         return {stage: round(spent, 3) for stage, spent in (self.seconds | {"total": total}).items()}
@@ -136,7 +141,7 @@ def _admitted(
     for name in inputs:
         if name not in known:
             raise WrongParameters(
-                f"The task '{task.name}' takes no image '{name}'; it takes {', '.join(known)}."
+                f"The task '{task.name}' takes no image '{name}'; it takes {', '.join(known) or 'none'}."
             )
     images: dict[str, Volume] = {}
     notes: list[str] = []
@@ -151,7 +156,9 @@ def _admitted(
         say(_READING * len(images) / len(known), "Reading the scan")
         from .imaging.gate import admit
 
-        images[image.name], repairs = admit(source, frame=frame, orientation=orientation)
+        images[image.name], repairs = admit(
+            source, frame=frame, orientation=orientation, labels=image.kind == "labels"
+        )
         notes.extend(repairs)
     return images, notes
 
@@ -186,7 +193,7 @@ def _with_retries(
     while True:
         try:
             with plan.applied() if task.uses_torch else nullcontext():
-                return _drive(task.run(images, parameters, plan), say), plan, told
+                return _drive(task.run(images, parameters, replace(plan, tell=say.within)), say), plan, told
         except (RuntimeError, MemoryError) as error:
             step = _next_step(plan, error)
             if step is None:
@@ -220,7 +227,7 @@ def _drive(generator: Generator[Progress, None, Result], say: _Reporter) -> Resu
             item = next(generator)
             if isinstance(item, Result):
                 return item
-            say(_READING + (0.99 - _READING) * item.fraction, item.stage, item.preview)
+            say(_of_all(item.fraction), item.stage, item.preview)
     except StopIteration as end:
         if not isinstance(end.value, Result):
             raise TypeError(f"a task ends in a Result, not in {type(end.value).__name__}") from None
@@ -229,11 +236,17 @@ def _drive(generator: Generator[Progress, None, Result], say: _Reporter) -> Resu
         generator.close()
 
 
+def _of_all(share: float) -> float:
+    """The share of the whole run, for a share of its task."""
+    return _READING + (0.99 - _READING) * share
+
+
 def _free_memory() -> None:
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a card that has failed answers nothing any more, nor is it needed
+            torch.cuda.empty_cache()
 
 
 def _must_be_sound(result: Result, images: Mapping[str, Volume]) -> None:
@@ -241,19 +254,17 @@ def _must_be_sound(result: Result, images: Mapping[str, Volume]) -> None:
     import numpy as np
 
     for artifact in result.artifacts:
-        volume = artifact.volume
-        if volume is None:
-            continue
-        if not np.isfinite(volume.data).all():
-            raise BrainDiffusionError(
-                f"The computed '{artifact.role}' holds values that are not numbers, so it is withheld; "
-                "try precision fp32 or another device."
-            )
-        of = images.get(artifact.of or "")
-        if of is not None and (
-            of.data.shape != volume.data.shape or not np.array_equal(of.affine, volume.affine)
-        ):
-            raise RuntimeError(f"the artifact '{artifact.role}' is not on the grid of '{artifact.of}'")
+        of = images.get(artifact.of or "") if artifact.kind != "transform" else None
+        for volume in artifact.parts().values():
+            if not np.isfinite(volume.data).all():
+                raise BrainDiffusionError(
+                    f"The computed '{artifact.role}' holds values that are not numbers, so it is withheld; "
+                    "try precision fp32 or another device."
+                )
+            if of is not None and (
+                of.data.shape != volume.data.shape or not np.array_equal(of.affine, volume.affine)
+            ):
+                raise RuntimeError(f"the artifact '{artifact.role}' is not on the grid of '{artifact.of}'")
 
 
 def _provenance(

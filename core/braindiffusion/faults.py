@@ -1,4 +1,4 @@
-"""A fault of the program, told: one sentence for the user, and a file for who mends it."""
+"""A fault, told: what is not installed, or else one sentence for the user and a file for who mends it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,32 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from types import ModuleType
+
+
+def lacking(error: BaseException) -> str | None:
+    """The package of others that is missing or broken, by its name for import; None for any other error.
+
+    Broken is also what cannot be loaded (a library of its own is not found), and what is left of a package:
+    an empty folder, which Python imports as a module that has nothing.
+    """
+    owner = getattr(error, "obj", None)
+    if isinstance(error, ImportError):
+        name = error.name or _imported(error)
+    elif isinstance(error, AttributeError) and isinstance(owner, ModuleType):
+        name = owner.__name__ if getattr(owner, "__file__", None) is None else ""
+    else:
+        name = _imported(error) if isinstance(error, OSError) else ""
+    package = name.partition(".")[0]
+    ours = package in ("", "__main__", __package__)
+    return None if ours or package in sys.stdlib_module_names else package
+
+
+def _imported(error: BaseException) -> str:
+    """The module whose file was being run when the error came up; empty where none was."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    running = [frame.f_globals for frame in frames if frame.f_code.co_name == "<module>"]
+    return str(running[-1].get("__name__", "")) if running else ""
 
 
 def told(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 diffusion.
 
 Both work on the model grid, [80, 96, 80] with white matter 1, and both are generators of progress like the
-solvers.
+solvers. `composites` puts what they give into the scan.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from .diffusion.cond import Cond
 from .diffusion.noise import gaussian
 from .diffusion.path import Node, NoisePath
 from .diffusion.solve import Step, dpmpp2m, q_sample
 from .imaging.expected import Expected
+from .imaging.frame import Frame
 from .models.loading import Model
 from .nets.prior import context_of
 
@@ -28,6 +30,8 @@ visible.
 """
 PARTIAL_LEVELS = (0.15, 0.3, 0.6)
 """sigma to which partial diffusion takes the scan; white matter is 1."""
+FEATHER_VOXELS = 2
+"""Width in model voxels (2 mm) of the border over which healed voxels replace the scan's."""
 HEALED_FROM = ("ventricles", "brain")
 """Conditions that healing never uses: a prior that is told of the large ventricles cannot find them."""
 
@@ -83,14 +87,15 @@ def guided_steps(
     seeds: Sequence[int],
     steps: int,
     around: Expected | None = None,
+    start: float = GUIDED_START,
 ) -> Iterator[Step]:
     """Sample healthy counterparts given the scan (methods.md B3.9): DPM-Solver++(2M) on a Karras grid from
-    sigma 5.
+    sigma `start`.
 
     image: [80, 96, 80]. around: what the population shows there, if it is known. One sample per seed;
     `Step.x` is [N, 1, 80, 96, 80].
     """
-    nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
+    nodes = path.karras(steps, start=path.at_ratio(start))
     # Noise drowns the image here, but its mean is known: it is the guide's.
     guide, x = _noised(image, seeds, nodes[0], cond.real.device)
     return dpmpp2m(denoise, x, nodes, cond.with_guide(guide, context=guide_context(guide, around)))
@@ -161,6 +166,7 @@ def heal(
     *,
     method: str = "guided",
     levels: Sequence[float] = PARTIAL_LEVELS,
+    start: float = GUIDED_START,
     around: Expected | None = None,
     device: str = "cpu",
     precision: str = "fp32",
@@ -169,7 +175,8 @@ def heal(
     """Yields how far it is after each step, and returns the healed brain.
 
     image: [80, 96, 80], 0 outside the brain. With "guided" one sample per seed; with "partial" one per level
-    and seed. `around`: `Frame.expected` of the brain, for "guided". Samples are computed `batch` at a time
+    and seed. `start`: sigma at which "guided" begins. `around`: `Frame.expected` of the brain, for "guided".
+    Samples are computed `batch` at a time
     (0: all); their noise belongs to their seed, so the batch changes nothing but rounding.
     """
     denoise = model.denoiser(device, precision)
@@ -181,9 +188,9 @@ def heal(
     for number, (sigma, some) in enumerate(parts):
         cond = conditions(model, values or {}, len(some)).to(device)
         if sigma is None:
-            start = model.path.at_ratio(GUIDED_START)
-            expected.append(expected_given(denoise, start, cond, image, some, around))
-            solver = guided_steps(denoise, model.path, cond, image, some, steps, around)
+            first = model.path.at_ratio(start)
+            expected.append(expected_given(denoise, first, cond, image, some, around))
+            solver = guided_steps(denoise, model.path, cond, image, some, steps, around, start)
         else:
             solver = partial_steps(denoise, model.path, cond, image, some, steps, sigma)
         for step in solver:
@@ -197,6 +204,34 @@ def heal(
 
 def _array(images: torch.Tensor) -> np.ndarray:
     return images[:, 0].float().cpu().numpy()
+
+
+def composites(
+    data: np.ndarray, frame: Frame, images: Sequence[np.ndarray], region: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The scan [X, Y, Z] with each of `images` [80, 96, 80] in `region`, feathered, and where voxels changed
+    (bool).
+
+    Healed voxels replace the scan's inside: adding a residual would leave the lesion's edge behind. Elsewhere
+    every voxel is the input's, bit for bit.
+    """
+    if not region.any():
+        return [data.copy() for _ in images], np.zeros(data.shape, bool)
+    distance = distance_transform_edt(~region)
+    feather = np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask
+    weight = frame.to_native(feather)
+    share = frame.to_native(frame.mask.astype(np.float32))
+    changed = (weight > 0) & (share > 0.5)
+    weight, share = weight[changed] / share[changed], share[changed]
+    blended = []
+    for image in images:
+        # Weighted before it is sampled, and by the brain's share after it: no background is mixed in at the
+        # edge.
+        ours = frame.to_native(feather * frame.scale.to_native(image) * np.exp(frame.log_bias))
+        mixed = data.copy()
+        mixed[changed] = (1 - weight) * data[changed] + ours[changed] / share
+        blended.append(mixed)
+    return blended, changed
 
 
 def _finish(generator: Generator[Partway, None, Healed]) -> Healed:

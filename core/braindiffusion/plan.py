@@ -9,11 +9,12 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import BrainDiffusionError
+from .errors import BrainDiffusionError, WrongParameters
+from .telling import Tell, silent
 
 Precision = Literal["bf16", "fp32"]
 # Bytes that a run needs with so many samples at once at that precision; None where nobody can tell.
@@ -25,13 +26,18 @@ USABLE_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Plan:
-    """`device` is "cpu", "cuda" or "cuda:1"; `batch` samples at once need about `memory_bytes`."""
+    """`device` is "cpu", "cuda" or "cuda:1"; `batch` samples at once need about `memory_bytes`.
+
+    `tell` takes the share of the task that is done, within a stage that takes long; it raises Cancelled once
+    the user has stopped the run.
+    """
 
     device: str = "cpu"
     precision: Precision = "fp32"
     batch: int = 1
     threads: int = 1
     memory_bytes: int | None = None
+    tell: Tell = field(default=silent, compare=False, repr=False)
 
     @property
     def on_gpu(self) -> bool:
@@ -54,7 +60,7 @@ class Plan:
 
     def on_cpu(self) -> Plan:
         """The same run on the processor, one sample at a time."""
-        return Plan("cpu", cpu_precision(), 1, self.threads)
+        return replace(self, device="cpu", precision=cpu_precision(), batch=1, memory_bytes=None)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -89,7 +95,7 @@ def make_plan(
     """The largest plan that fits into free memory, and sentences about what was changed to make it fit.
 
     `samples` is how many could be computed at once, `batch` the most that the user allows. Raises
-    BrainDiffusionError for a device that is not there.
+    WrongParameters for a device of no known kind, BrainDiffusionError for one that is not there.
     """
     notes: list[str] = []
     place = _device(device, notes)
@@ -107,6 +113,11 @@ def make_plan(
         if plan.on_gpu and not step[0].on_gpu:
             notes.append(
                 f"The graphics card has too little free memory ({_gb(free)}), so the processor is used."
+            )
+        elif plan.precision != step[0].precision:
+            notes.append(
+                f"Little memory is free ({_gb(free)}), so lower precision (bfloat16) is used; the values "
+                "differ a little from those of a run with more."
             )
         plan = step[0]
 
@@ -130,9 +141,11 @@ def cpu_precision() -> Precision:
 def free_bytes(device: str) -> int | None:
     """Memory that is free on the device now; None where the system does not say."""
     if device.startswith("cuda"):
-        import torch
+        from torch import cuda
 
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch keeps from an earlier run for the next one is free too.
+        kept = cuda.memory_reserved(device) - cuda.memory_allocated(device)
+        return int(cuda.mem_get_info(device)[0]) + kept
     return _free_ram()
 
 
@@ -145,7 +158,10 @@ def failure_kind(error: BaseException) -> Literal["memory", "device"] | None:
         return None
     if any(
         words in text
-        for words in ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+        for words in (
+            *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
+            *("bad_alloc", "bad allocation", "failed to allocate memory"),
+        )
     ):
         return "memory"
     if any(words in text for words in ("no kernel image", "cuda driver", "cuda error", "cudnn", "cublas")):
@@ -157,7 +173,7 @@ def _device(wanted: str, notes: list[str]) -> str:
     if wanted == "cpu":
         return "cpu"
     if wanted != "auto" and wanted != "cuda" and not (wanted.startswith("cuda:") and wanted[5:].isdigit()):
-        raise BrainDiffusionError(f"There is no device '{wanted}'; give auto, cpu, cuda or cuda:1.")
+        raise WrongParameters(f"There is no device '{wanted}'; give auto, cpu, cuda or cuda:1.")
     import torch
 
     place = "cuda" if wanted == "auto" else wanted
@@ -199,14 +215,17 @@ def _meminfo_free() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _container_free() -> int | None:
+def _container_free(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the limit of a container leaves; files that were read and are kept in memory give way."""
     try:
-        limit, used = (
-            Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current")
+        limit, used, parts = (
+            (group / f"memory.{name}").read_text(encoding="ascii").strip()
+            for name in ("max", "current", "stat")
         )
     except OSError:
         return None
-    return int(limit) - int(used) if limit.isdigit() else None
+    files = dict(line.split() for line in parts.splitlines()).get("inactive_file", 0)
+    return int(limit) - int(used) + int(files) if limit.isdigit() else None
 
 
 def _windows_free() -> int | None:

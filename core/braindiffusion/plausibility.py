@@ -7,8 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.ndimage import binary_erosion, binary_fill_holes, convolve, gaussian_filter
+from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes, convolve, gaussian_filter
 
+from .anatomy import VENTRICLES
 from .errors import Refused
 from .imaging.frame import Frame
 from .imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING, sample, spacing_of
@@ -94,6 +95,16 @@ def judge(frame: Frame, sizes: dict[str, float], outside_age: str | None, cut_fa
     if outside_age:
         verdict.sentences.append(outside_age)
     return verdict
+
+
+def judged_where(labels: np.ndarray, verdict: Verdict) -> np.ndarray:
+    """Where the map is shown, float32, for `labels` [X, Y, Z]: everywhere, but for ventricles outside the
+    training range and their borders.
+    """
+    if not verdict.large_ventricles:
+        return np.ones(labels.shape, np.float32)
+    ventricles = np.isin(labels, VENTRICLES)
+    return (~binary_dilation(ventricles, iterations=2)).astype(np.float32)
 
 
 def white_matter_noise(image: np.ndarray) -> float:

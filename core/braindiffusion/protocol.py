@@ -13,7 +13,7 @@ from .plan import failure_kind
 
 VERSION = 1
 VERBS = ("ping", "describe", "run", "cancel", "quit")
-KINDS = ("refused", "parameters", "cancelled", "memory", "fault")
+KINDS = ("refused", "parameters", "cancelled", "memory", "missing", "fault")
 
 Row = tuple[float, float, float, float]
 
@@ -23,13 +23,14 @@ class Handed:
     """An image that a viewer hands over: voxels in the NRRD file `path`, and where they lie.
 
     affine: voxel index -> RAS millimetre. name: what the viewer calls it. source: the file that the viewer
-    read it from. synthetic: made-up voxels are in it.
+    read it from. sha256: of that file, where the viewer knows it. synthetic: made-up voxels are in it.
     """
 
     path: str
     affine: tuple[Row, Row, Row, Row]
     name: str = ""
     source: str | None = None
+    sha256: str | None = None
     synthetic: bool = False
 
     __pydantic_config__ = {"extra": "forbid"}
@@ -39,7 +40,8 @@ class Handed:
         """`Volume.meta` of it; the gate counts the bytes of a source that is a NIfTI file."""
         known = {"name": self.name, "format": "a viewer's", "units": "mm", "synthetic": self.synthetic}
         source = self.source or self.name
-        return known | ({"source": source} if source else {})
+        told = {"source": source, "sha256": self.sha256}
+        return known | {key: value for key, value in told.items() if value}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def encode(event: str, content: dict[str, Any]) -> bytes:
 def failure(error: BaseException, doing: str) -> dict[str, Any]:
     """Kind, message and details of the event `failed`; `doing` is told to who mends a fault.
 
-    details: the file with the traceback of a fault, None where the message says all there is to know.
+    details: the file with the traceback of a fault, None where the message says all there is to know. What is
+    `missing` is also told as `package`.
     """
     kinds = {Refused: "refused", WrongParameters: "parameters", Cancelled: "cancelled"}
     kind = next((kind for known, kind in kinds.items() if isinstance(error, known)), "fault")
@@ -118,6 +121,10 @@ def failure(error: BaseException, doing: str) -> dict[str, Any]:
     if kind == "memory":
         message = "There is not enough memory for this run; close other programs or crop the scan."
         return {"kind": kind, "message": message, "details": None}
+    package = faults.lacking(error)
+    if package is not None:
+        message = f"The package '{package}' that the engine needs is missing or broken; install it anew."
+        return {"kind": "missing", "message": message, "details": None, "package": package}
     try:
         details = str(faults.write_report(error, f"braindiffusion {__version__}, worker: {doing}"))
     except OSError as refused:  # a full disk does not keep the user from hearing of the fault

@@ -3,8 +3,8 @@
 `result.json` is what the presenter, the command line and the other writers read:
 
     {"format": "braindiffusion result 1", "task": ..., "plausible": true, "verdict": ..., "notes": [...],
-     "artifacts": [{"role", "kind", "path", "display", "of", "synthetic", "rows"}], "provenance": {...},
-     "files": [...]}
+     "artifacts": [{"role", "kind", "path", "display", "of", "synthetic", "rows" or "matrix"}],
+     "provenance": {...}, "files": [...]}
 
 Paths are relative to the folder. The file is written last, so a folder that has one is complete.
 """
@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from .errors import BrainDiffusionError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .imaging.volume import Volume
 
 FORMAT = "braindiffusion result 1"
@@ -39,7 +41,8 @@ Row = dict[str, Any]
 
 # What a desktop puts into any folder it shows, and copies of voxels; nobody's work.
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", HANDOVER}
-_SUFFIX = {"volume": ".nii.gz", "labels": ".nii.gz", "table": ".csv", "plot": ".png"}
+_VOXELS = ("volume", "labels", "segmentation", "sequence")
+_SUFFIX = dict.fromkeys(_VOXELS, ".nii.gz") | {"table": ".csv", "plot": ".png"}
 
 
 @dataclass
@@ -47,15 +50,22 @@ class Artifact:
     """One product of a task.
 
     `role` is its name in the result, `of` the input or artifact that it describes, `display` how to show it:
-    for a volume `{"window": [low, high], "colors": name, "unit": unit}`, for labels `{"names": {value:
-    name}}`, for a table `{"columns": {key: heading}}`. `synthetic` says that made-up voxels are in it or led
-    to it. The content is `volume` (volume, labels), `rows` (table) or `draw`, which writes a PNG to a path
-    (plot).
+    for a volume `{"window": [low, high], "colors": name, "unit": unit}`, for labels `{"names": {value: name},
+    "codes": {value: [scheme, value, meaning, side]}}`, for a table `{"columns": {key: heading}}`, for a
+    sequence as for a volume and `{"index": what one image is}`. `synthetic` says that made-up voxels are
+    in it or led to it.
+
+    The content is `volume` (volume, labels, segmentation), `volumes` (sequence: images on one grid;
+    transform: displacements in mm to the right, the front and up), `matrix` (transform: (4, 4), RAS mm),
+    `rows` (table) or `draw`, which writes a PNG to a path (plot). A transform says where the tissue at a
+    place came from (`imaging.transforms`).
     """
 
     role: str
     kind: Kind
     volume: Volume | None = None
+    volumes: list[Volume] | None = None
+    matrix: np.ndarray | None = None
     rows: list[Row] | None = None
     draw: Callable[[Path], None] | None = None
     display: dict[str, Any] = field(default_factory=dict)
@@ -69,14 +79,21 @@ class Artifact:
 
     def file_name(self) -> str:
         """Name of the artifact's file; made-up voxels say so in it."""
-        marked = self.synthetic and self.kind in ("volume", "labels")
+        if self.kind == "transform":
+            return f"{self.role}{'.nrrd' if self.matrix is None else '.tfm'}"
+        marked = self.synthetic and self.kind in _VOXELS
         return f"{self.role}{'_synthetic' if marked else ''}{_SUFFIX[self.kind]}"
+
+    def parts(self) -> dict[str, Volume]:
+        """The volumes of the artifact by name: its role, and with a number from 1 where there are several."""
+        if self.volume is not None:
+            return {self.role: self.volume}
+        return {f"{self.role}.{n}": volume for n, volume in enumerate(self.volumes or [], 1)}
 
     def entry(self) -> dict[str, Any]:
         """The artifact's entry in `result.json`."""
-        keys = ("role", "kind", "path", "display", "of", "synthetic") + (
-            ("rows",) if self.rows is not None else ()
-        )
+        keys = ["role", "kind", "path", "display", "of", "synthetic"]
+        keys += [key for key in ("rows", "matrix") if getattr(self, key) is not None]
         return {key: getattr(self, key) for key in keys}
 
 
@@ -237,32 +254,51 @@ def _write(artifact: Artifact, result: Result, path: Path) -> None:
         write_table(artifact.rows, path, artifact.display.get("columns"))
     elif artifact.draw is not None:
         artifact.draw(path)
-    elif artifact.volume is not None:
-        from .imaging.io import write_nifti
+    elif artifact.kind == "transform" and artifact.matrix is not None:
+        from .imaging.transforms import write_matrix
 
-        description = (
-            f"{'SYNTHETIC research use only: ' if artifact.synthetic else ''}{result.task} {artifact.role}"
-        )
-        sidecar = {
-            "Description": RESEARCH_USE if artifact.synthetic else "Research use only, not for diagnosis",
-            "Synthetic": artifact.synthetic,
-            "GeneratedBy": [
-                {
-                    "Name": "BrainDiffusion",
-                    "Version": result.provenance.get("versions", {}).get("braindiffusion"),
-                }
-            ],
-            "Role": artifact.role,
-            "Of": artifact.of,
-            "Display": artifact.display,
-            "Provenance": result.provenance,
-        }
-        plain = json.loads(to_json(sidecar))
-        write_nifti(
-            artifact.volume, path, synthetic=artifact.synthetic, description=description, sidecar=plain
-        )
+        write_matrix(artifact.matrix, path)
+    elif artifact.kind == "transform" and artifact.volumes:
+        from .imaging.transforms import write_displacements
+
+        write_displacements(artifact.volumes, path, synthetic=artifact.synthetic)
+    elif artifact.parts():
+        _write_voxels(artifact, result, path)
     else:
         raise ValueError(f"the artifact '{artifact.role}' has no content")
+
+
+def _write_voxels(artifact: Artifact, result: Result, path: Path) -> None:
+    from .imaging.io import write_nifti
+
+    description = (
+        f"{'SYNTHETIC research use only: ' if artifact.synthetic else ''}{result.task} {artifact.role}"
+    )
+    version = result.provenance.get("versions", {}).get("braindiffusion")
+    sidecar = {
+        "Description": RESEARCH_USE if artifact.synthetic else "Research use only, not for diagnosis",
+        "Synthetic": artifact.synthetic,
+        "GeneratedBy": [{"Name": "BrainDiffusion", "Version": version}],
+        "Role": artifact.role,
+        "Of": artifact.of,
+        "Display": artifact.display,
+        "Provenance": result.provenance,
+    }
+    plain = json.loads(to_json(sidecar))
+    volume = artifact.volume or _stacked(artifact.volumes or [])
+    write_nifti(volume, path, synthetic=artifact.synthetic, description=description, sidecar=plain)
+
+
+def _stacked(volumes: list[Volume]) -> Volume:
+    """Images on the first one's grid as one, [X, Y, Z, N]; raises ValueError where a grid differs."""
+    import numpy as np
+
+    from .imaging.volume import Volume
+
+    first = volumes[0]
+    if any(not np.array_equal(each.affine, first.affine) for each in volumes):
+        raise ValueError("the images of a sequence lie on one grid")
+    return Volume(np.stack([each.data for each in volumes], -1), first.affine, dict(first.meta))
 
 
 def write_table(rows: list[Row], path: Path, columns: Mapping[str, str] | None = None) -> None:
@@ -289,14 +325,33 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _artifact(entry: dict[str, Any], folder: Path, voxels: bool) -> Artifact:
     artifact = Artifact(**entry)
+    if artifact.matrix is not None:
+        import numpy as np
+
+        artifact.matrix = np.asarray(artifact.matrix, float)
     if Path(entry["path"]).name != entry["path"] or not (folder / entry["path"]).is_file():
         raise BrainDiffusionError(f"The result in '{folder}' is not whole: '{entry['path']}' is missing.")
-    if voxels and artifact.kind in ("volume", "labels"):
-        artifact.volume = _voxels(folder / entry["path"], artifact.kind)
+    if voxels:
+        _read(artifact, folder / entry["path"])
     return artifact
 
 
-def _voxels(path: Path, kind: str) -> Volume:
+def _read(artifact: Artifact, path: Path) -> None:
+    """Read what an artifact holds beside its entry. Raises BrainDiffusionError where its file is damaged."""
+    if artifact.kind == "transform" and artifact.matrix is None:
+        from .imaging.transforms import read_displacements
+
+        try:
+            artifact.volumes = read_displacements(path)
+        except RuntimeError:
+            raise BrainDiffusionError(f"'{path}' cannot be read; the result is damaged.") from None
+    elif artifact.kind == "sequence":
+        artifact.volumes = _voxels(path, artifact.kind)
+    elif artifact.kind in _VOXELS:
+        artifact.volume = _voxels(path, artifact.kind)[0]
+
+
+def _voxels(path: Path, kind: str) -> list[Volume]:
     # Not through the gate: a heat map of zeros or a label map is no scan, and the gate refuses both.
     import nibabel
     import numpy as np
@@ -305,7 +360,10 @@ def _voxels(path: Path, kind: str) -> Volume:
 
     try:
         image: Any = nibabel.load(path)
-        data = np.asarray(image.dataobj) if kind == "labels" else image.get_fdata(dtype=np.float32)
+        whole = kind in ("labels", "segmentation")
+        data = np.asarray(image.dataobj) if whole else image.get_fdata(dtype=np.float32)
     except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
         raise BrainDiffusionError(f"'{path}' cannot be read; the result is damaged.") from None
-    return Volume(data, np.asarray(image.affine, dtype=np.float64), {"source": str(path)})
+    affine = np.asarray(image.affine, dtype=np.float64)
+    frames = np.moveaxis(data, -1, 0) if kind == "sequence" else data[None]
+    return [Volume(frame, affine, {"source": str(path)}) for frame in frames]

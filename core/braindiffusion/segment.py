@@ -6,6 +6,8 @@ finds the intracranial space in it. Then the network, told where it looks, finds
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,7 @@ from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
 from .nets.anatomy import located, mirror, normalise
 from .nets.tissue import tissue_model
+from .telling import Tell, between, silent
 
 ANATOMY_MODEL = "brain-anatomy-2mm"
 _STRIPPED_ML = (700.0, 2300.0)
@@ -79,36 +82,39 @@ class Segmenter:
         """The shipped network, or that of `model`."""
         return cls(prepared((model or load_model(ANATOMY_MODEL)).net, device, precision), device)
 
-    def frame(self, volume: Volume) -> Frame:
+    def frame(self, volume: Volume, tell: Tell = silent) -> Frame:
         """The frame of a head or a brain. A stripped brain's mask is what is not 0; a head is looked at
         twice, since it takes a frame to find its mask.
 
-        Raises Refused where there is no brain.
+        `tell` takes the share that is done. Raises Refused where there is no brain.
         """
         data = np.asarray(volume.data, np.float32)
         if is_stripped(volume):
-            return Frame.fit(data, volume.affine, stripped_mask(volume))
-        brain, near = find(volume)
-        rough = Frame.fit(data, volume.affine, brain, rough=True)
-        found = one_region(self.segment(rough, data).mask_on(volume.shape, volume.affine) & near)
+            return Frame.fit(data, volume.affine, stripped_mask(volume), tell=between(tell, 0.1, 1.0))
+        brain, near = find(volume, between(tell, 0.0, 0.35))
+        rough = Frame.fit(data, volume.affine, brain, rough=True, tell=between(tell, 0.4, 0.55))
+        anatomy = self.segment(rough, data, between(tell, 0.55, 0.7))
+        found = one_region(anatomy.mask_on(volume.shape, volume.affine) & near)
         _require(found, volume)
-        return Frame.fit(data, volume.affine, found)
+        return Frame.fit(data, volume.affine, found, tell=between(tell, 0.75, 1.0))
 
-    def segment(self, frame: Frame, data: np.ndarray) -> Segmentation:
+    def segment(self, frame: Frame, data: np.ndarray, tell: Tell = silent) -> Segmentation:
         """The structures of the scan `data` [X, Y, Z] that `frame` was fitted to."""
-        return self.segment_model(normalise(torch.from_numpy(frame.to_model(data))), frame)
+        return self.segment_model(normalise(torch.from_numpy(frame.to_model(data))), frame, tell)
 
-    def segment_model(self, image: torch.Tensor, frame: Frame) -> Segmentation:
+    def segment_model(self, image: torch.Tensor, frame: Frame, tell: Tell = silent) -> Segmentation:
         """The structures of an `image` [80, 96, 80] in 0..1 that lies where the brain of `frame` lies.
 
         The mean of the image and its mirror image with the labels swapped, so that left and right are treated
-        alike.
+        alike. `tell` takes the share that is done.
         """
         to_template = torch.from_numpy(np.linalg.inv(frame.template_index)).float()
         flip = mirror(GRID_SHAPE)
-        straight = self._probabilities(image, to_template)
-        mirrored = self._probabilities(image.flip(0), flip @ to_template @ flip)[MIRROR][:, ::-1]
+        straight = self._probabilities(image, to_template, between(tell, 0.0, 0.45))
+        turned = flip @ to_template @ flip
+        mirrored = self._probabilities(image.flip(0), turned, between(tell, 0.45, 0.9))[MIRROR][:, ::-1]
         mean = (straight + mirrored) / 2
+        tell(0.95)
         region = one_region(mean[0] < 0.5)
         labels = np.where(region, mean[1:].argmax(0) + 1, 0).astype(np.uint8)
         confidence = float(mean.max(0)[region].mean()) if region.any() else 0.0
@@ -116,12 +122,15 @@ class Segmenter:
         return Segmentation(labels, inside.astype(np.float32), frame.affine @ frame.index, confidence)
 
     @torch.inference_mode()
-    def _probabilities(self, image: torch.Tensor, to_template: torch.Tensor) -> np.ndarray:
+    def _probabilities(self, image: torch.Tensor, to_template: torch.Tensor, tell: Tell) -> np.ndarray:
         """Probabilities [structures, 80, 96, 80] of one image [80, 96, 80] in 0..1, whose place is known."""
         batch = image[None, None].to(self.device).contiguous(memory_format=torch.channels_last_3d)
         prior, coordinates = located(torch.from_numpy(np.array(atlas())), to_template, GRID_SHAPE)
         place = (prior, coordinates, tissue_model(image, prior))
-        logits = self.net(batch, *(part[None].to(self.device) for part in place))
+        tell(0.1)
+        with _telling(self.net, between(tell, 0.1, 0.9)):
+            logits = self.net(batch, *(part[None].to(self.device) for part in place))
+        tell(0.9)
         # Skin and neck may look like brain, but not where no brain of the atlas ever reached.
         never = torch.nn.functional.interpolate(prior[None, :1].exp(), scale_factor=2.0, mode="trilinear")
         logits[:, :1] += 50.0 * (never > _NEVER).to(logits)
@@ -134,14 +143,33 @@ def segment(volume: Volume, device: str = "cpu", precision: str = "fp32") -> Seg
     return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
 
 
-def find(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+@contextmanager
+def _telling(net: torch.nn.Module, tell: Tell) -> Iterator[None]:
+    """Whenever a layer of `net` has computed, tell how many of them have, even those that do so twice."""
+    layers = [part for part in net.modules() if not any(part.children())]
+    done: set[torch.nn.Module] = set()
+
+    def computed(layer: torch.nn.Module, *_: object) -> None:
+        done.add(layer)
+        tell(len(done) / len(layers))
+
+    hooks = [layer.register_forward_hook(computed) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def find(volume: Volume, tell: Tell = silent) -> tuple[np.ndarray, np.ndarray]:
     """Where the brain of a whole head lies by alignment with a head: the brain alone, and all that may be
-    intracranial, bool [X, Y, Z] each. Raises Refused where there is nothing to align.
+    intracranial, bool [X, Y, Z] each. `tell` takes the share that is done. Raises Refused where there is
+    nothing to align.
     """
     data = np.asarray(volume.data, np.float32)
     if not (data > 0).any():
         raise Refused("No brain was found in this image; check that it is a head or brain scan.")
-    to_grid = np.linalg.inv(GRID_AFFINE) @ head_to_template(data, volume.affine) @ volume.affine
+    to_grid = np.linalg.inv(GRID_AFFINE) @ head_to_template(data, volume.affine, tell) @ volume.affine
     brain = binary_fill_holes(template().t1 > 0.2)
     space = binary_dilation(binary_fill_holes(population().aligned.mean > 0.1))
     masks = [sample(mask.astype(np.float32), to_grid, volume.shape) > 0.5 for mask in (brain, space)]

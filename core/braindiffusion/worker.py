@@ -217,11 +217,11 @@ class Run:
         return {"preview": file | {"title": volume.meta.get("title", "Preview")}}
 
     def _hand_over(self, result: Result) -> dict[str, Any]:
-        """The volumes of a result as the viewer reads them, by role."""
+        """The volumes of a result as the viewer reads them, by role (`Artifact.parts`)."""
         return {
-            artifact.role: self._hand(artifact.volume, f"{artifact.role}.nrrd", synthetic=artifact.synthetic)
+            name: self._hand(volume, f"{name}.nrrd", synthetic=artifact.synthetic)
             for artifact in result.artifacts
-            if artifact.volume is not None
+            for name, volume in artifact.parts().items()
         }
 
     def _hand(self, volume: Volume, name: str, *, synthetic: bool) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Actions(QtCore.QObject):
         make = self._action
         self.open = make("Open scan…", files.ask_scan, "Ctrl+O", "folder", "Open a scan; or drop it here")
         self.open_dicom = make("Open DICOM folder…", files.ask_dicom, "Ctrl+Shift+O")
+        self.open_sample = make("Open the sample patient", files.open_sample)
         self.open_scene = make("Open scene…", files.ask_scene)
         self.save_scene = make("Save scene…", files.ask_save_scene, "Ctrl+S")
         self.close_scene = make("Close scene", window.ask_close_scene, "Ctrl+W")
@@ -113,6 +114,7 @@ class Actions(QtCore.QObject):
         file.addActions([self.open, self.open_dicom, self.open_scene])
         self.recent = file.addMenu("Recent")
         self.recent.aboutToShow.connect(self.fill_recent)
+        file.addAction(self.open_sample)
         file.addSeparator()
         file.addActions([self.save_scene, self.close_scene, self.screenshot])
         file.addSeparator()

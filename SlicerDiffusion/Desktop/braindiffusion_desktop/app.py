@@ -66,7 +66,7 @@ def missing() -> str:
     except ModuleNotFoundError as error:
         return (
             f"The window needs PySide6 and slicer-core, and '{error.name}' is not installed: "
-            "python -m pip install 'braindiffusion[desktop]'"
+            "in the repository's folder, run python -m pip install '.[desktop]' (see README.md)."
         )
     except ImportError as error:
         return f"A library of the system is missing ({error}): apt-get install {_QT_LIBRARIES}"

@@ -48,11 +48,12 @@ POINTS = 72  # dots per inch at which a point of VTK's text is a pixel of Qt
 
 
 class _Queue(QtCore.QObject):
-    """Views that are to be rendered, one in each turn of the event loop."""
+    """Views that are to be rendered, one in each turn of the event loop, also where all are painted anew."""
 
     def __init__(self) -> None:
         super().__init__()
         self._waiting: list[RenderWidget] = []
+        self._spent = False
         self._timer = QtCore.QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._next)
@@ -66,11 +67,18 @@ class _Queue(QtCore.QObject):
         if view in self._waiting:
             self._waiting.remove(view)
 
+    def take_turn(self) -> bool:
+        """Whether a view may be rendered in this turn: none has been yet."""
+        if self._spent:
+            return False
+        self._spent = True
+        self._timer.start(0)
+        return True
+
     def _next(self) -> None:
-        if self._waiting:
+        self._spent = False
+        while self._waiting and not self._spent:
             self._waiting.pop(0).render_if_seen()
-        if self._waiting:
-            self._timer.start(0)
 
 
 @cache
@@ -138,6 +146,7 @@ class RenderWidget(QtWidgets.QWidget):
     def render_if_seen(self) -> None:
         """Render where it is needed: a view that is not seen waits until it is painted again."""
         if self._alive and self._stale and self.isVisible():
+            _queue().take_turn()
             self.forceRender()
 
     def finalize(self) -> None:
@@ -169,14 +178,19 @@ class RenderWidget(QtWidgets.QWidget):
         )
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        if self._stale:  # it was hidden, or somebody grabs its picture
+        if self._stale and _queue().take_turn():  # it was hidden, or somebody grabs its picture
             self._render()
+        elif self._stale:  # until its turn comes, it shows what it has
+            _queue().add(self)
         painter = QtGui.QPainter(self)
         if self._image is None:
             painter.fillRect(self.rect(), Qt.GlobalColor.black)
         else:
             painter.drawImage(self.rect(), self._image)
         painter.end()
+
+    def hideEvent(self, event: QtGui.QHideEvent) -> None:
+        self._image = None  # when it is seen again, what it showed may be another patient
 
     def event(self, event: QtCore.QEvent) -> bool:
         if event.type() == QtCore.QEvent.Type.DevicePixelRatioChange:

@@ -8,7 +8,9 @@ from typing import Any
 
 from PySide6 import QtWidgets
 
-HOW_TO_INSTALL = "The Python console needs qtconsole: python -m pip install 'braindiffusion[console]'"
+HOW_TO_INSTALL = (
+    "The Python console needs qtconsole: in the repository's folder, run python -m pip install '.[console]'."
+)
 _WELCOME = (
     "The scene is slicer.mrmlScene. To run a task:\n"
     "  logic = slicer.modules.slicerdiffusion.widgetRepresentation().self().logic\n"

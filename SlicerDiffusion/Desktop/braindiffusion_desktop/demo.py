@@ -9,11 +9,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
-from braindiffusion.paths import resources
-
 from . import screenshots
-
-SAMPLE = Path("samples") / "sample-patient.nii.gz"
 
 
 class Demo(QtCore.QObject):
@@ -30,7 +26,7 @@ class Demo(QtCore.QObject):
         window.module.logic.jobs.listeners.append(self._look)
 
     def begin(self) -> None:
-        self._window.files.open(resources() / SAMPLE)
+        self._window.files.open_sample()
 
     def _run(self, _node: Any) -> None:
         self._window.files.opened.disconnect(self._run)

@@ -10,11 +10,18 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
-from .io import Loading
+from braindiffusion.paths import resources
 
+from .io import NOTES, Loading
+from .iomanager import damage_of_scene
+from .kept import remember_scene
+
+SAMPLE = Path("samples") / "sample-patient.nii.gz"
 _SCENES = (".mrb", ".mrml")
 _SCANS = "Scans (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.mgz *.mgh *.dcm);;All files (*)"
 _SCENE_FILES = "Scenes (*.mrb *.mrml)"
+_NOTES_S = 30  # how long the notes on a scan stay above the views; they stay on its node
+_MOST_SENTENCES = 4
 
 
 def is_scene(path: str | Path) -> bool:
@@ -35,7 +42,8 @@ class Files(QtCore.QObject):
         self._window = window
         self._settings = window.core.settings()
         self._going: list[Loading] = []
-        self.refused.connect(window.banner.error)
+        self._refusals: list[str] = []  # of what is being opened together, such as the files of one drop
+        self._notes: list[str] = []
 
     @property
     def busy(self) -> bool:
@@ -47,24 +55,54 @@ class Files(QtCore.QObject):
     def open(self, path: str | Path) -> None:
         """Open a scan, a folder of DICOM files, a scene, or a segmentation, transform or colour table."""
         path = Path(path).expanduser().absolute()
+        self._begin()
         if not path.exists():
-            self.refused.emit(f"There is no file or folder '{path}'; it may have been moved or deleted.")
+            self.refuse(f"There is no file or folder '{path}'; it may have been moved or deleted.")
         elif is_scene(path):
             self.open_scene(path)
         elif path.is_file() and (kind := slicer.app.ioManager().fileType(str(path))) != "VolumeFile":
             self._open_node(path, kind)
         else:
-            self._window.banner.news(f"Opening {path.name} …")
-            self._going = [loading for loading in self._going if loading.going]
-            self._going.append(Loading(path, lambda node: self._loaded(path, node), self._not_loaded))
+            loading = Loading(path, lambda node: self._loaded(path, node), self.refuse)
+            self._going = [other for other in self._going if other.going] + [loading]
+            self._say()
+
+    def open_sample(self) -> None:
+        """Open the made-up patient that comes with the program."""
+        self.open(resources() / SAMPLE)
+
+    def refuse(self, sentence: str) -> None:
+        """Say why something cannot be opened or saved, beside what else is wrong with what came together."""
+        self._refusals.append(sentence)
+        self._say()
+        self.refused.emit(sentence)
+
+    def _begin(self) -> None:
+        """What the user does now: what was said before is over, unless it still goes on."""
+        if not self.busy:
+            self._refusals, self._notes = [], []
+
+    def _say(self) -> None:
+        """What is being read, what was refused and what is worth knowing, in one message."""
+        banner = self._window.banner
+        if self._refusals:
+            said = [*self._refusals, *self._notes]
+            more = [f"(and {len(said) - _MOST_SENTENCES} more)"] if len(said) > _MOST_SENTENCES else []
+            banner.error(" ".join(said[:_MOST_SENTENCES] + more))
+        elif self.busy:
+            banner.news(f"Opening {', '.join(one.path.name for one in self._going if one.going)} …")
+        elif self._notes:
+            banner.news(" ".join(self._notes), _NOTES_S)
+        elif banner.kind != "question":
+            banner.clear()
 
     def _loaded(self, path: Path, node: Any) -> None:
-        self._remember(path)
+        self._settings.add_recent_file(str(path))
+        notes = node.GetAttribute(NOTES) if node is not None else None
+        if notes:
+            self._notes.append(f"{node.GetName()}: " + notes.replace("\n", " "))
+        self._say()
         self.opened.emit(node)
-
-    def _not_loaded(self, sentence: str) -> None:
-        self._window.banner.clear("news")
-        self.refused.emit(sentence)
 
     def _open_node(self, path: Path, kind: str) -> None:
         """Segmentations, transforms and colours are small: MRML reads them while the user waits."""
@@ -73,18 +111,29 @@ class Files(QtCore.QObject):
             self._loaded(path, nodes.GetItemAsObject(0))
 
     def open_scene(self, path: str | Path) -> None:
-        """Open a scene instead of the one that is open."""
+        """Open a scene instead of the one that is open; asks first where something would be lost."""
+        self._begin()
+        damage = damage_of_scene(str(path))
+        if damage:
+            self.refuse(damage)
+        else:
+            self._window.guard.before(lambda: self._read_scene(Path(path)), "opening another scene")
+
+    def _read_scene(self, path: Path) -> None:
         if self._ask_io("loadNodes", "SceneFile", {"fileName": str(path), "clear": True}, None):
-            self._loaded(Path(path), None)
+            remember_scene(path)
+            self._loaded(path, None)
 
     def save_scene(self, path: str | Path) -> bool:
         """Save all that is in the scene: .mrb is one file with all data, .mrml only refers to them."""
         path = Path(path)
         if not is_scene(path):
             path = path.with_name(path.name + ".mrb")
+        self._begin()
         saved = self._ask_io("saveNodes", "SceneFile", {"fileName": str(path)})
         if saved:
-            self._remember(path)
+            self._settings.add_recent_file(str(path))
+            self._say()
         return saved
 
     def _ask_io(self, what: str, *arguments: Any) -> bool:
@@ -98,7 +147,7 @@ class Files(QtCore.QObject):
         if not done:
             name = Path(arguments[1]["fileName"]).name
             said = messages.GetNthMessageText(0) if messages.GetNumberOfMessages() else ""
-            self._not_loaded(said or f"{name} could not be read or written; is the file or the disk damaged?")
+            self.refuse(said or f"{name} could not be read or written; is the file or the disk damaged?")
         return done
 
     def close_scene(self) -> None:
@@ -107,9 +156,10 @@ class Files(QtCore.QObject):
 
     def save_screenshot(self, path: str | Path) -> bool:
         """Save the views as they are, with their letters and the mark on made-up voxels."""
-        saved = self._window.layouts.viewport.grab().save(str(path))
+        saved = self._window.layouts.grab().save(str(path))
         if not saved:
-            self.refused.emit(f"The picture could not be saved to '{path}'; choose another name or folder.")
+            self._begin()
+            self.refuse(f"The picture could not be saved to '{path}'; choose another name or folder.")
         return saved
 
     # -- dialogs, for the menu
@@ -150,10 +200,6 @@ class Files(QtCore.QObject):
         """Where the user was last."""
         recent = self._settings.recent_files()
         return str(Path(recent[0]).parent) if recent else str(Path.home())
-
-    def _remember(self, path: Path) -> None:
-        self._window.banner.clear("news")
-        self._settings.add_recent_file(str(path))
 
     def finalize(self) -> None:
         for loading in self._going:

@@ -87,6 +87,12 @@ class SliceBar(TitleBar):
 
     def _fill_menu(self) -> None:
         self.menu.addAction("Fit to window", self._view.fit)
+        self.menu.addAction("Reset brightness and contrast", self._reset_levels)
+        self.smooth = self.menu.addAction("Interpolate between voxels")
+        self.smooth.setCheckable(True)
+        self.smooth.toggled.connect(self._interpolate)
+        self.menu.addAction("Copy picture", self._copy)
+        self.menu.aboutToShow.connect(self._look_at_display)
         self.menu.addSeparator()
         for orientation in _ORIENTATIONS:
             self.menu.addAction(orientation, lambda name=orientation: self._view.node.SetOrientation(name))
@@ -95,6 +101,32 @@ class SliceBar(TitleBar):
         self.in_3d = self.menu.addAction("Show this slice in 3D")
         self.in_3d.setCheckable(True)
         self.in_3d.toggled.connect(lambda on: self._view.node.SetSliceVisible(on))
+
+    def _display(self) -> Any:
+        """The display node of the volume behind, None without one."""
+        volume = self._view.logic.GetBackgroundLayer().GetVolumeNode()
+        return volume.GetDisplayNode() if volume is not None else None
+
+    def _look_at_display(self) -> None:
+        display = self._display()
+        blocked = self.smooth.blockSignals(True)
+        self.smooth.setChecked(display is not None and bool(display.GetInterpolate()))
+        self.smooth.blockSignals(blocked)
+
+    def _reset_levels(self) -> None:
+        display = self._display()
+        if display is not None:
+            display.AutoWindowLevelOn()  # finds them
+            display.AutoWindowLevelOff()
+
+    def _interpolate(self, on: bool) -> None:
+        display = self._display()
+        if display is not None:
+            display.SetInterpolate(on)
+
+    def _copy(self) -> None:
+        """With the letters and the mark on made-up voxels, as it is seen."""
+        QtGui.QGuiApplication.clipboard().setPixmap(self._view.grab())
 
     def _rotate_to_scan(self) -> None:
         self._view.logic.RotateSliceToLowestVolumeAxes()
@@ -190,6 +222,7 @@ class SliceWidget(Frame):
     def __init__(self, node: Any) -> None:
         view = SliceView(node)
         super().__init__(SliceBar(view), view)
+        view.asked.connect(self.bar.menu.popup)
 
     def sliceView(self) -> SliceView:
         return self.view

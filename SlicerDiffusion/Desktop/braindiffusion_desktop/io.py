@@ -6,6 +6,8 @@ the file's own grid, also where its axes are not at right angles.
 
 from __future__ import annotations
 
+import json
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -19,11 +21,16 @@ import vtk
 from PySide6 import QtCore
 from vtk.util import numpy_support
 
+from .kept import remember
 from .readers import stem
 from .synthetic import SYNTHETIC
 
 SOURCE = "BrainDiffusion.Source"
 """Attribute of a node: the file or folder that its voxels were read from."""
+READ = "BrainDiffusion.Read"
+"""Attribute of a node, in JSON: `sha256` of that file; `process` that read it, time stamp of the `voxels` and
+their `affine` then, so that a later change shows.
+"""
 NOTES = "BrainDiffusion.Notes"
 """Attribute of a node: the gate's sentences, one a line."""
 
@@ -37,7 +44,8 @@ class Scan:
     """What was read, not yet in the scene.
 
     image: the voxels (vtkImageData), float32 or an integer type for labels, without geometry. affine: (4, 4)
-    voxel index -> RAS mm. window: darkest and brightest value that is told apart.
+    voxel index -> RAS mm. window: darkest and brightest value that is told apart. sha256: of the
+    file or the series.
     """
 
     path: Path
@@ -47,6 +55,7 @@ class Scan:
     notes: tuple[str, ...]
     synthetic: bool
     labels: bool
+    sha256: str | None = None
 
 
 def read_scan(
@@ -67,7 +76,8 @@ def read_scan(
     volume = verdict.volume
     synthetic = bool(volume.meta.get("synthetic"))
     image, window = _image(volume.data), _window(volume.data)
-    return Scan(path, image, volume.affine, window, verdict.notes, synthetic, labels)
+    digest = volume.meta.get("sha256")
+    return Scan(path, image, volume.affine, window, verdict.notes, synthetic, labels, digest)
 
 
 def _image(data: np.ndarray) -> Any:
@@ -100,12 +110,19 @@ def add_scan(scan: Scan, *, name: str | None = None, show: bool = True) -> Any:
     node.SetIJKToRASMatrix(to_ras)
     _add_display(node, scan.window)
     node.SetAndObserveImageData(scan.image)
+    remember(node, scan.path)
     node.SetAttribute(SOURCE, str(scan.path))
+    node.SetAttribute(READ, _read_now(node, scan))
     node.SetAttribute(NOTES, "\n".join(scan.notes) or None)
     node.SetAttribute(SYNTHETIC, "YES" if scan.synthetic else None)
     if show:
         slicer.app.show_volume(node)
     return node
+
+
+def _read_now(node: Any, scan: Scan) -> str:
+    voxels, affine = node.GetImageData().GetMTime(), scan.affine.tolist()
+    return json.dumps({"sha256": scan.sha256, "process": os.getpid(), "voxels": voxels, "affine": affine})
 
 
 def _add_display(node: Any, window: tuple[float, float]) -> None:

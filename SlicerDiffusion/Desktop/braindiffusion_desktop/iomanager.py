@@ -59,7 +59,7 @@ class IOManager:
         return int(file_type in READERS or file_type == "SceneFile")
 
     def _load_scene(self, path: str, clear: bool, messages: Any) -> bool:
-        damage = _damage_of_scene(path)
+        damage = damage_of_scene(path)
         if damage:
             return _fail(messages, damage)
         scene = self._core.scene
@@ -182,9 +182,11 @@ class IOManager:
             storage = node.GetStorageNode()
             if storage is not None and _is_stored(node, storage):
                 continue
-            if storage is None and not node.AddDefaultStorageNode():
-                continue  # there is nothing in it
+            if storage is None:
+                node.AddDefaultStorageNode()
             storage = node.GetStorageNode()
+            if storage is None:
+                continue  # there is nothing in it, or, as in a camera, nothing beside the scene's own file
             folder.mkdir(exist_ok=True)
             path = self._free_path(folder, node, storage)
             done = _write(node, storage, path, {}, messages) and done
@@ -284,7 +286,7 @@ def _make_absolute(storage: Any) -> None:
         storage.ResetNthFileName(i, storage.GetFullNameFromNthFileName(i))
 
 
-def _damage_of_scene(path: str) -> str | None:
+def damage_of_scene(path: str) -> str | None:
     """What is wrong with a scene file, in a sentence: MRML itself empties the scene before it looks."""
     name = os.path.basename(path)
     try:

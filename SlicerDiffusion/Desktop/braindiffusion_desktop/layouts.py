@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from .frames import Frame, SliceWidget, ThreeDWidget
 from .observe import Observations
@@ -137,6 +137,20 @@ class LayoutManager(QtCore.QObject):
     def frames(self) -> list[Frame]:
         """The views of the current layout."""
         return [self._kept[identifier] for identifier in self._shown]
+
+    def grab(self) -> QtGui.QPixmap:
+        """The views as they are now, with their letters and the mark on made-up voxels."""
+        self.draw()
+        return self.viewport.grab()
+
+    def draw(self) -> None:
+        """Render all views that have something new, at once: before a picture of several is taken."""
+        for frame in self.frames():
+            frame.view.render_if_seen()
+
+    def composites(self) -> list[Any]:
+        """What the slice views of the current layout show, as vtkMRMLSliceCompositeNode."""
+        return [frame.mrmlSliceCompositeNode() for frame in self.frames() if isinstance(frame, SliceWidget)]
 
     def is_linked(self) -> bool:
         return self._linked

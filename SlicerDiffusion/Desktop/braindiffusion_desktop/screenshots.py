@@ -48,6 +48,9 @@ def take(window: Any, folder: Path) -> list[Path]:
     for number in window.actions_.layouts:
         _show(window, number)
         settle()
+        window.layouts.fit()
+        settle()
+        window.layouts.draw()
         path = folder / f"{NAMES.get(number, f'window-layout-{number}')}.png"
         if not window.grab().save(str(path)):
             raise OSError(f"The picture could not be saved to '{path}'; is the folder read-only?")

@@ -9,12 +9,13 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from .blit import RenderWidget
 from .letters import EdgeLetters, VolumeNames
 from .observe import Observations
 
+Qt = QtCore.Qt
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast")  # Mesa's drivers for machines without a graphics card
 _CLOSER = 1.3  # what is seen seldom fills the corners of its box, for which VTK leaves room
 _SLICE_MANAGERS = (
@@ -111,7 +112,12 @@ class MRMLView(RenderWidget):
 
 
 class SliceView(MRMLView):
-    """Shows the slice of a vtkMRMLSliceNode, with letters at the edges and the names of what is shown."""
+    """Shows the slice of a vtkMRMLSliceNode, with letters at the edges and the names of what is shown.
+
+    Signal `asked(QPoint)`: the right button was clicked, not dragged, at this place of the screen.
+    """
+
+    asked = QtCore.Signal(QtCore.QPoint)
 
     def __init__(self, node: Any, parent: QtWidgets.QWidget | None = None) -> None:
         factory = _factory(slicer.vtkMRMLSliceViewDisplayableManagerFactory, _SLICE_MANAGERS)
@@ -127,6 +133,8 @@ class SliceView(MRMLView):
         self._renderer.AddViewProp(self._slice)
         self._letters = EdgeLetters(self._overlay)
         self._names = VolumeNames(self._overlay)
+
+        self._pressed = QtCore.QPoint()
 
         self.logic = slicer.vtkMRMLSliceLogic()
         self.style_.SetSliceLogic(self.logic)
@@ -154,6 +162,19 @@ class SliceView(MRMLView):
         actor.GetProperty().SetDisplayLocationToBackground()
         actor.VisibilityOff()
         return actor
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        self._pressed = event.globalPosition().toPoint()
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
+        super().mouseReleaseEvent(event)
+        moved = (event.globalPosition().toPoint() - self._pressed).manhattanLength()
+        if (
+            event.button() == Qt.MouseButton.RightButton
+            and moved < QtWidgets.QApplication.startDragDistance()
+        ):
+            self.asked.emit(self._pressed)
 
     def overlayRenderer(self) -> vtk.vtkRenderer:
         return self._overlay

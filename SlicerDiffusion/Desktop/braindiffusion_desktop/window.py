@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import modulebase
@@ -16,6 +17,7 @@ from .banner import Banner
 from .console import Console
 from .core import CoreApp
 from .files import Files
+from .guard import Guard
 from .layouts import LayoutManager
 from .observe import Observations
 from .probe import DataProbe
@@ -23,8 +25,10 @@ from .theme import Theme
 
 Qt = QtCore.Qt
 _NAME = "BrainDiffusion"
-_HINT = "Drop a scan, a folder of DICOM files or a scene here,\nor choose File ▸ Open scan."
-_NOTES_S = 30  # how long the notes on a scan stay above the views; they stay on its node
+_HINT = (
+    "Drop a scan, a folder of DICOM files or a scene here,<br>or choose File ▸ Open scan.<br><br>"
+    '<a href="sample" style="color: #8fc1ff">Open the sample patient</a>, a made-up brain with a lesion'
+)
 _SIZE, _PANEL_WIDTH = QtCore.QSize(1440, 900), 420
 
 
@@ -80,6 +84,7 @@ class Window(QtWidgets.QMainWindow):
         self.banner = Banner()
         self.files = Files(self)
         self.files.opened.connect(self._opened)
+        self.guard = Guard(self)
         self._arrange()
         self.actions_ = Actions(self)
         self._watch = Observations()
@@ -91,12 +96,14 @@ class Window(QtWidgets.QMainWindow):
             scene.EndBatchProcessEvent,
         )
         self._watch.observe(scene, events, self._scene_changed)
+        self.layouts.layoutChanged.connect(self._follow_views)
         self._scene_changed()
+        self._follow_views()
         self._restore()
 
     def _arrange(self) -> None:
         self._hint = QtWidgets.QLabel(_HINT, alignment=Qt.AlignmentFlag.AlignCenter)
-        self._hint.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._hint.linkActivated.connect(lambda _link: self.files.open_sample())
         self._hint.setStyleSheet(
             "color: #e6e8ec; background: #2a2e36; border: 1px solid #59606d; border-radius: 8px;"
             " padding: 18px 28px; font-size: 16px;"
@@ -160,30 +167,42 @@ class Window(QtWidgets.QMainWindow):
     def _scene_changed(self, *_: Any) -> None:
         if slicer.mrmlScene.IsBatchProcessing():
             return
-        volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLVolumeNode")
-        self._hint.setVisible(volume is None)
-        self.setWindowTitle(f"{volume.GetName()} – {_NAME}" if volume is not None else _NAME)
+        self._hint.setVisible(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLVolumeNode") is None)
+        self._name_window()
+
+    def _follow_views(self, *_: Any) -> None:
+        """Watch what the slice views show: the window is named after it."""
+        watched = self._watch.objects()
+        for shown in self.layouts.composites():
+            if shown not in watched:
+                self._watch.observe(shown, (vtk.vtkCommand.ModifiedEvent,), self._name_window)
+        self._name_window()
+
+    def _name_window(self, *_: Any) -> None:
+        """Name the window after the scan that the views show; in 3D alone after the active one."""
+        shown = [composite.GetBackgroundVolumeID() for composite in self.layouts.composites()]
+        active = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+        nodes = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in (*shown, active) if identifier)
+        name = next((node.GetName() for node in nodes if node is not None), None)
+        self.setWindowTitle(f"{name} – {_NAME}" if name else _NAME)
 
     def _opened(self, node: Any) -> None:
-        self.banner.clear("error")
         if node is None:
             self.layouts.resetThreeDViews()
-            return
-        notes = node.GetAttribute("BrainDiffusion.Notes")
-        if notes:
-            self.banner.news(f"{node.GetName()}: " + notes.replace("\n", " "), _NOTES_S)
+        elif self.module is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode":
+            self.module.session.panel.choose(node)  # what the user has opened is what he means
 
     def ask_close_scene(self) -> None:
-        """Empty the scene; asks first where data in it were not saved."""
-        if self.interactive and has_unsaved_data():
-            self.banner.ask(
-                "The scene holds data that are not saved.",
-                Save=lambda: self.files.ask_save_scene() and self.files.close_scene(),
-                Close_without_saving=self.files.close_scene,
-                Keep_it_open=lambda: None,
-            )
-        else:
-            self.files.close_scene()
+        """Empty the scene; asks first where something would be lost."""
+        self.guard.before(self.files.close_scene, "closing the scene")
+
+    def stop(self) -> None:
+        """Cancel the task that goes on, and those that wait for it."""
+        if self.module is not None:
+            jobs = self.module.logic.jobs
+            for job in [*jobs.waiting, jobs.current]:
+                if job is not None:
+                    jobs.cancel(job)
 
     # -- drag and drop
 
@@ -197,7 +216,7 @@ class Window(QtWidgets.QMainWindow):
             if url.isLocalFile():
                 self.files.open(url.toLocalFile())
             else:
-                self.banner.error("Only files of this computer can be dropped here; download it first.")
+                self.files.refuse("Only files of this computer can be dropped here; download it first.")
 
     # -- console
 
@@ -217,21 +236,12 @@ class Window(QtWidgets.QMainWindow):
         self.restoreGeometry(_bytes(self.core.settings().value("window", "")))
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:
-        if self.interactive and not self._closing and (self.is_running() or has_unsaved_data()):
+        if not self._closing and self.guard.needed():
             event.ignore()
-            self._ask_to_close()
+            self.guard.before(self._close_now, "quitting")
             return
         self.finalize()
         super().closeEvent(event)
-
-    def _ask_to_close(self) -> None:
-        what = "A task is going on." if self.is_running() else "The scene holds data that are not saved."
-        self.banner.ask(
-            what,
-            Save_and_quit=lambda: self.files.ask_save_scene() and self._close_now(),
-            **{"Quit_without_saving" if not self.is_running() else "Stop_it_and_quit": self._close_now},
-            Keep_working=lambda: None,
-        )
 
     def _close_now(self) -> None:
         self._closing = True
@@ -257,10 +267,3 @@ class Window(QtWidgets.QMainWindow):
 
 def _bytes(stored: str) -> QtCore.QByteArray:
     return QtCore.QByteArray.fromBase64(stored.encode())
-
-
-def has_unsaved_data() -> bool:
-    """Whether volumes, segmentations and so on were made or changed since they were read or saved."""
-    import vtk
-
-    return slicer.mrmlScene.GetStorableNodesModifiedSinceRead(vtk.vtkCollection())

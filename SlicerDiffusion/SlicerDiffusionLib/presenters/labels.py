@@ -12,6 +12,9 @@ from .. import colors
 KIND = "labels"
 
 _SLAB_VOXELS = 2_000_000
+_TYPES = "Segmentation category and type - DICOM master list"
+_REGIONS = "Anatomic codes - DICOM master list"
+_SIDES = {"left": ("SCT", "7771000", "Left"), "right": ("SCT", "24028007", "Right")}
 
 
 def present(artifact: dict[str, Any], context: Any) -> Generator[None, None, Any]:
@@ -21,6 +24,7 @@ def present(artifact: dict[str, Any], context: Any) -> Generator[None, None, Any
     image, affine = yield from context.image(artifact)
     there = yield from valuesIn(image)
     names = {int(value): name for value, name in artifact["display"].get("names", {}).items()}
+    codes = {int(value): code for value, code in artifact["display"].get("codes", {}).items()}
     oriented = slicer.vtkOrientedImageData()
     oriented.ShallowCopy(image)
     oriented.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
@@ -40,11 +44,28 @@ def present(artifact: dict[str, Any], context: Any) -> Generator[None, None, Any
     )
     shades = colors.ofLabels({value: names.get(value, f"label {value}") for value in there})
     for value in there:
-        addSegment(segmentation, oriented, value, names.get(value, f"label {value}"), shades[value])
-    source = context.inputs.get(artifact["of"])
-    if source is not None and source.GetScene() is not None:
-        node.SetReferenceImageGeometryParameterFromVolumeNode(source)
+        name = names.get(value, f"label {value}")
+        segment = segmentation.GetSegment(addSegment(segmentation, oriented, value, name, shades[value]))
+        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology(codes.get(value)))
+    # The labels lie in the world, where their scan may lie under a transform.
+    geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(oriented)
+    parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    segmentation.SetConversionParameter(parameter, geometry)
     return node
+
+
+def terminology(code: list[str] | None = None) -> str:
+    """A structure as Slicer writes it and DICOM needs it; without a code it is tissue of no given kind.
+
+    code: scheme, value, meaning, and the side, which may be empty.
+    """
+    category, kind, side = ("SCT", "123037004", "Anatomical Structure"), code, ("", "", "")
+    if kind is None:
+        category = kind = ("SCT", "85756007", "Tissue")
+    elif kind[3]:
+        side = _SIDES[kind[3]]
+    entry = "~".join("^".join(part) for part in (category, kind[:3], side))
+    return f"{_TYPES}~{entry}~{_REGIONS}~^^~^^"
 
 
 def valuesIn(image: Any) -> Generator[None, None, list[int]]:

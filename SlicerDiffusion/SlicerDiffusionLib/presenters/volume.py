@@ -15,10 +15,20 @@ _ABOVE = 1e-3
 
 def present(artifact: dict[str, Any], context: Any) -> Generator[None, None, Any]:
     """A vtkMRMLScalarVolumeNode."""
+    node, highest = yield from read(artifact, context)
+    show(node, artifact["display"], highest, context.inputs.get(artifact["of"]))
+    return node
+
+
+def read(artifact: dict[str, Any], context: Any, number: int = 0) -> Generator[None, None, tuple[Any, float]]:
+    """A volume node in float32 that is in no scene yet, and its largest value.
+
+    number: which image of an artifact that has several, from 1.
+    """
     import slicer
     import vtk
 
-    image, affine = yield from context.image(artifact)
+    image, affine = yield from context.image(artifact, number)
     if image.GetScalarType() != vtk.VTK_FLOAT:
         cast = vtk.vtkImageCast()
         cast.SetInputData(image)
@@ -33,8 +43,7 @@ def present(artifact: dict[str, Any], context: Any) -> Generator[None, None, Any
     node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine))
     yield
-    show(node, artifact["display"], highest, context.inputs.get(artifact["of"]))
-    return node
+    return node, highest
 
 
 def show(node: Any, display: dict[str, Any], highest: float, of: Any = None) -> None:

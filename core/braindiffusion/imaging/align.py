@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..paths import resources
+from ..telling import Tell, between, silent
 from .grid import GRID_AFFINE, GRID_CENTRE, resample, spacing_of, upright
 from .template import template
 
@@ -22,6 +23,9 @@ _COARSE = 4.0
 degree.
 """
 _SHAPE = (48, 56, 52)
+_SHRINK = [2, 1]
+_ITERATIONS = 60
+"""At most, at each resolution."""
 HEAD_FILE, HEAD_SHAPE = "head_4mm.npz", (52, 64, 60)
 HEAD_AFFINE = upright(_COARSE, HEAD_SHAPE, GRID_CENTRE + [0, 0, -8])
 """Grid of the head template: voxel -> template RAS mm."""
@@ -48,17 +52,34 @@ def _coarse(data: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> sitk.Im
     )
 
 
-def _search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float) -> sitk.Transform:
+def _search(
+    fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float, tell: Tell = silent
+) -> sitk.Transform:
+    """The transform that aligns best. `tell` hears of each iteration, and what it raises ends the search."""
     method = _mutual_information()
     method.SetOptimizerAsRegularStepGradientDescent(
-        step, 1e-3, 60, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
+        step, 1e-3, _ITERATIONS, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetShrinkFactorsPerLevel(_SHRINK)
     method.SetSmoothingSigmasPerLevel([4.0, 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(start, inPlace=False)
-    return method.Execute(fixed, moving)
+    raised: list[BaseException] = []
+
+    def iterated() -> None:
+        try:
+            tell((method.GetCurrentLevel() + method.GetOptimizerIteration() / _ITERATIONS) / len(_SHRINK))
+        except BaseException as error:  # ITK would print it and go on; it is raised below
+            raised.append(error)
+            method.StopRegistration()  # of this resolution; the next one ends at its first iteration
+
+    method.AddCommand(sitk.sitkIterationEvent, iterated)
+    found = method.Execute(fixed, moving)
+    method.RemoveAllCommands()  # it and its command would keep each other alive
+    if raised:
+        raise raised[0]
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +100,7 @@ def _upper_middle(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return (affine @ [*np.argwhere(part).mean(0), 1.0])[:3]
 
 
-def head_to_template(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def head_to_template(data: np.ndarray, affine: np.ndarray, tell: Tell = silent) -> np.ndarray:
     """Affine matrix (4, 4), native RAS mm -> template RAS mm, of a head `data` [X, Y, Z] with its skull.
 
     Mutual information aligns it rigidly from three nods of the head; the best goes on to an affine.
@@ -94,12 +115,14 @@ def head_to_template(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
     fixed = _to_itk(_head(), HEAD_AFFINE)
     to, start_at = _upper_middle(small, grid), _upper_middle(_head(), HEAD_AFFINE)
     found = []
-    for pitch in _PITCHES:
+    for number, pitch in enumerate(_PITCHES):
         start = sitk.Euler3DTransform()
         start.SetCenter((_LPS[:3, :3] @ start_at).tolist())
         start.SetTranslation((_LPS[:3, :3] @ (to - start_at)).tolist())
         start.SetRotation(pitch, 0.0, 0.0)
-        found.append(_search(fixed, moving, start, 4.0))
+        share = 0.8 / len(_PITCHES)
+        told = between(tell, number * share, (number + 1) * share)
+        found.append(_search(fixed, moving, start, 4.0, told))
     best = min(found, key=lambda transform: _dissimilarity(fixed, moving, transform))
     centre = _LPS[:3, :3] @ start_at
     rigid = _LPS @ _matrix_ras(best) @ _LPS
@@ -107,7 +130,7 @@ def head_to_template(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
     full.SetCenter(centre.tolist())
     full.SetMatrix(rigid[:3, :3].ravel().tolist())
     full.SetTranslation((rigid[:3, :3] @ centre + rigid[:3, 3] - centre).tolist())
-    return np.linalg.inv(_matrix_ras(_search(fixed, moving, full, 2.0)))
+    return np.linalg.inv(_matrix_ras(_search(fixed, moving, full, 2.0, between(tell, 0.8, 1.0))))
 
 
 def _dissimilarity(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
@@ -137,7 +160,9 @@ def _matrix_ras(transform: sitk.Transform) -> np.ndarray:
     return _LPS @ matrix @ _LPS
 
 
-def rigid_to_template(data: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def rigid_to_template(
+    data: np.ndarray, mask: np.ndarray, affine: np.ndarray, tell: Tell = silent
+) -> np.ndarray:
     """Rigid matrix (4, 4), native RAS mm -> template RAS mm, of a brain `data` [X, Y, Z] inside `mask`.
 
     Mattes mutual information, so any contrast aligns. Scale is anatomy: there is none.
@@ -150,10 +175,10 @@ def rigid_to_template(data: np.ndarray, mask: np.ndarray, affine: np.ndarray) ->
     middle = (GRID_AFFINE @ [*tissue, 1.0])[:3]
     start.SetCenter((_LPS[:3, :3] @ middle).tolist())
     start.SetTranslation((_LPS[:3, :3] @ (centre - middle)).tolist())
-    return np.linalg.inv(_matrix_ras(_search(fixed, moving, start, 2.0)))
+    return np.linalg.inv(_matrix_ras(_search(fixed, moving, start, 2.0, tell)))
 
 
-def affine_to_template(model: np.ndarray) -> np.ndarray:
+def affine_to_template(model: np.ndarray, tell: Tell = silent) -> np.ndarray:
     """Affine matrix (4, 4), model RAS mm -> template RAS mm, of a brain [80, 96, 80] that lies on the model
     grid.
     """
@@ -161,4 +186,4 @@ def affine_to_template(model: np.ndarray) -> np.ndarray:
     fixed = _coarse(template().t1, GRID_AFFINE, GRID_CENTRE)
     start = sitk.AffineTransform(3)
     start.SetCenter((_LPS[:3, :3] @ GRID_CENTRE).tolist())
-    return np.linalg.inv(_matrix_ras(_search(fixed, moving, start, 1.0)))
+    return np.linalg.inv(_matrix_ras(_search(fixed, moving, start, 1.0, tell)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import Refused
+from ..telling import Tell, between, silent
 from .align import affine_to_template, rigid_to_template
 from .expected import Expected, expected
 from .grid import GRID_AFFINE, GRID_CENTRE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
@@ -42,16 +43,25 @@ class Frame:
     tissue: np.ndarray
 
     @classmethod
-    def fit(cls, data: np.ndarray, affine: np.ndarray, mask: np.ndarray, rough: bool = False) -> Frame:
+    def fit(
+        cls,
+        data: np.ndarray,
+        affine: np.ndarray,
+        mask: np.ndarray,
+        rough: bool = False,
+        tell: Tell = silent,
+    ) -> Frame:
         """Find the frame of `data` [X, Y, Z] with `affine` (4, 4), whose intracranial `mask` [X, Y, Z] is
         known.
 
         Where the mask is only `rough`, registration alone places the brain. Otherwise its box is centred, and
-        Refused is raised when it is larger than the model grid.
+        Refused is raised when it is larger than the model grid. `tell` takes the share that is done.
         """
         data = np.asarray(data, np.float32)
-        rigid = rigid_to_template(data, mask, affine)
+        rigid = rigid_to_template(data, mask, affine, between(tell, 0.0, 0.35))
+        tell(0.35)
         rigid = rigid if rough else _centred(rigid, mask, affine)
+        tell(0.4)
         index = _index_of(affine, rigid)
         on_grid = (
             sample(smooth_for(mask.astype(np.float32), spacing_of(affine), GRID_SPACING), index, GRID_SHAPE)
@@ -59,10 +69,13 @@ class Frame:
         )
         if not rough:
             _check_field_of_view(on_grid)
+        tell(0.45)
         native = sample(smooth_for(data, spacing_of(affine), GRID_SPACING), index, GRID_SHAPE) * on_grid
+        tell(0.5)
         log_bias = log_bias_field(native, on_grid)
         flat = native * np.exp(-log_bias)
-        to_template = affine_to_template(flat)
+        to_template = affine_to_template(flat, between(tell, 0.65, 0.95))
+        tell(0.95)
         tissue = np.array(tissue_means(*_with_priors(flat, on_grid, to_template)))
         scale = TissueScale(float(tissue[0, 1]), float(tissue[0, 2]))
         image = np.clip(scale.to_model(flat), 0, 2) * on_grid

@@ -58,8 +58,9 @@ def stated_affine(
         )
     if orientation is None:
         raise Refused(
-            f"{name} does not say which side of the image is left, front or top; if you know it, state "
-            "it as orientation, for example RAS (voxel axes run to the right, the front and the top) or LAS."
+            f"{name} does not say which side of the image is left, front or top; export it again in a form "
+            "that does, such as DICOM, or, if you know it, state it as orientation, for example RAS (voxel "
+            "axes run to the right, the front and the top) or LAS (on the command line: --orientation RAS)."
         )
     affine = np.zeros((4, 4))
     for axis, letter in enumerate(orientation):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import Refused
 from .io import whole_file, writable
+from .stream import file_sha256
 from .volume import Volume
 
 _TYPES = {
@@ -35,8 +36,9 @@ Synthetic:={synthetic}
 def read(path: str | Path, affine: Any, meta: dict[str, Any]) -> Volume:
     """The voxels of an NRRD file in the type it stores, with `affine` (4, 4) and `meta` that came beside it.
 
-    Not yet through the gate. What the file says of its geometry is not looked at. Raises Refused where there
-    is no such file, where it is no NRRD or cut short, and where it holds vectors.
+    Not yet through the gate. What the file says of its geometry is not looked at. Where `meta` names the
+    source file with its whole path and no sha256 of it, that is added. Raises Refused where there is no such
+    file, where it is no NRRD or cut short, and where it holds vectors.
     """
     import SimpleITK as sitk
 
@@ -56,7 +58,16 @@ def read(path: str | Path, affine: Any, meta: dict[str, Any]) -> Volume:
             f"{name} holds several values in every voxel (a colour or a vector), not a scan in grey values; "
             "give the original scan."
         )
-    return Volume(sitk.GetArrayFromImage(image).T, affine, meta)
+    return Volume(sitk.GetArrayFromImage(image).T, affine, _identified(meta))
+
+
+def _identified(meta: dict[str, Any]) -> dict[str, Any]:
+    source = Path(meta.get("source", ""))
+    if meta.get("sha256") or not (source.is_absolute() and source.is_file()):
+        return meta
+    if not os.access(source, os.R_OK):  # the viewer has read it, so the voxels are there
+        return meta
+    return meta | {"sha256": file_sha256(source)}
 
 
 def write(volume: Volume, path: str | Path, *, synthetic: bool) -> None:

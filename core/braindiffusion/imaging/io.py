@@ -83,6 +83,7 @@ def write_nifti(
 ) -> None:
     """Write .nii or .nii.gz; an image with made-up voxels says so in header, header comment and sidecar.
 
+    `volume` may have a fourth axis, of images of one kind: [X, Y, Z, N].
     The mark is the word SYNTHETIC at the start of `descrip` (80 bytes), and `"Synthetic": true` in a JSON
     comment (extension code 6) and in the .json file beside the image. A volume that was made from a synthetic
     one inherits the mark. sform and qform hold the same affine in float32. Raises BrainDiffusionError for
@@ -101,7 +102,7 @@ def write_nifti(
         "Synthetic": synthetic,
     }
     text = json.dumps(said, indent=1, ensure_ascii=False, default=_plain)
-    image = nib.Nifti1Image(writable(volume.data), None)
+    image = nib.Nifti1Image(writable(volume.data, (3, 4)), None)
     code = _SPACE_CODES.get(volume.meta.get("space", "scanner"), 2)
     image.set_sform(volume.affine, code=code)
     image.set_qform(volume.affine, code=code)
@@ -146,9 +147,9 @@ def _is_synthetic(volume: Volume, synthetic: bool) -> bool:
     return synthetic or bool(volume.meta.get("synthetic"))
 
 
-def writable(data: np.ndarray) -> np.ndarray:
+def writable(data: np.ndarray, dimensions: tuple[int, ...] = (3,)) -> np.ndarray:
     """The voxels in a type that every reader knows; raises BrainDiffusionError where there is none."""
-    if data.ndim != 3 or data.dtype.kind not in "biuf":
+    if data.ndim not in dimensions or data.dtype.kind not in "biuf":
         raise BrainDiffusionError(f"Voxels of shape {data.shape} and type {data.dtype} cannot be written.")
     if data.dtype.kind == "f":
         if not np.isfinite(data).all():

@@ -106,7 +106,8 @@ def pick_frame(name: str, n_frames: int, frame: int | None, notes: Notes) -> int
     if n_frames > 1 and frame is None:
         raise Refused(
             f"{name} holds {n_frames} images of the head (times, echoes or directions), not one; "
-            f"choose one with frame = 0 to {n_frames - 1}."
+            f"save one of them as a file of its own, or choose one with frame = 0 to {n_frames - 1} "
+            "(on the command line: --frame 0)."
         )
     if n_frames > 1:
         notes.repaired(f"Of the {n_frames} images in {name}, number {frame} (counted from 0) was used.")

@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -56,24 +56,38 @@ class Parameters(BaseModel):
 
 
 def parameter(
-    default: Any, title: str, help: str, *, unit: str | None = None, advanced: bool = False, **limits: Any
+    default: Any,
+    title: str,
+    help: str,
+    *,
+    unit: str | None = None,
+    advanced: bool = False,
+    covariate: bool = False,
+    **limits: Any,
 ) -> Any:
     """Declare one parameter. `title` is its label, `help` a sentence, `limits` pydantic's ge, gt, le, lt.
 
-    A default of `...` makes the parameter required.
+    A default of `...` makes the parameter required. A `covariate` describes the person in the scan, so a
+    viewer forgets it when another person's scan is opened.
     """
-    extra = {"level": "advanced" if advanced else "basic"} | ({"unit": unit} if unit else {})
-    return Field(default, title=title, description=help, json_schema_extra=dict(extra), **limits)
+    extra: dict[str, Any] = {"level": "advanced" if advanced else "basic"}
+    extra |= ({"unit": unit} if unit else {}) | ({"covariate": True} if covariate else {})
+    return Field(default, title=title, description=help, json_schema_extra=extra, **limits)
 
 
 @dataclass(frozen=True)
 class Input:
-    """An image that the task needs. The engine takes it through the gate before the task sees it."""
+    """An image that the task needs. The engine takes it through the gate before the task sees it.
+
+    kind: "volume", a scan in grey values, float32; or "labels", a label map or mask in whole numbers, which a
+    viewer hands over on the grid of the task's first scan. A file lies as it lies.
+    """
 
     name: str
     title: str
     help: str
     required: bool = True
+    kind: Literal["volume", "labels"] = "volume"
 
 
 @dataclass(frozen=True)
@@ -82,9 +96,10 @@ class Task:
 
     `run(inputs, parameters, plan)` yields `Progress` and returns a `Result`. `inputs` are admitted volumes by
     name; `plan` says where and how to compute (`plan.device`, `plan.precision`, `plan.batch`,
-    `plan.threads`), and is smaller at every retry after memory ran out. `memory(inputs, parameters, batch,
-    precision)` estimates the peak in bytes. `picture(result, path)` draws the PNG of a result.
-    `samples(parameters)` is how many could be computed at once.
+    `plan.threads`), and is smaller at every retry after memory ran out; `plan.tell` takes the share that is
+    done where a stage takes longer than a second, so that a cancel is heard there too.
+    `memory(inputs, parameters, batch, precision)` estimates the peak in bytes. `picture(result, path)` draws
+    the PNG of a result. `samples(parameters)` is how many could be computed at once.
     """
 
     name: str

@@ -6,28 +6,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import field_validator
+
+from ..telling import between
 from .base import Input, Parameters, Progress, Task, parameter
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..healing import Healed, Partway
+    from ..heatmap import NormalMaps
     from ..imaging.frame import Frame
     from ..imaging.volume import Volume
     from ..models.card import Card
+    from ..models.loading import Model
     from ..plan import Plan
+    from ..plausibility import Verdict
     from ..result import Artifact, Result
-    from ..segment import Segmentation
+    from ..segment import Segmentation, Segmenter
 
 MISSES = (
     "T1 alone shows few multiple sclerosis lesions and hardly any fresh stroke: a clean map does not exclude "
     "them. The map is the difference to a healthy prior, never a diagnosis."
 )
-FEATHER_VOXELS = 2
-"""Width in model voxels (2 mm) of the border over which healed voxels replace the scan's."""
+UNCALIBRATED = (
+    "The noise was set to another level than that at which normal brains were compared: z is not calibrated."
+)
 PREVIEWS = 6
 """How often at most a run shows what it has so far."""
 
@@ -57,18 +65,68 @@ class HealParameters(Parameters):
         "guided follows the scan; partial noises and denoises it, and keeps lesions or loses anatomy.",
         advanced=True,
     )
-    age: float | None = parameter(None, "Age", "Age of the person, if known.", unit="years", ge=0, le=120)
-    sex: Literal["female", "male"] | None = parameter(None, "Sex", "Sex of the person, if known.")
+    age: float | None = parameter(
+        None, "Age", "Age of the person, if known.", unit="years", covariate=True, ge=0, le=120, examples=[35]
+    )
+    sex: Literal["female", "male"] | None = parameter(
+        None, "Sex", "Sex of the person, if known.", covariate=True
+    )
     threshold: float | None = parameter(
         None,
         "Threshold",
-        "|z| above which a place is a finding; empty takes the calibrated one.",
+        "|z| above which a place is a finding; without it, the calibrated one is taken.",
         unit="z",
+        examples=[4],
         gt=0,
         le=50,
         advanced=True,
     )
+    start: float = parameter(
+        5.0,
+        "Noise of guided",
+        "Noise (sigma; white matter is 1) at which guided begins. Thresholds are calibrated at 5.",
+        ge=0.5,
+        le=50,
+        advanced=True,
+    )
+    levels: str = parameter(
+        "0.15, 0.3, 0.6",
+        "Noise of partial",
+        "Noise (sigma; white matter is 1) to which partial takes the scan, one level or several. "
+        "Thresholds are calibrated at these.",
+        advanced=True,
+    )
+    keep_samples: bool = parameter(
+        False, "Keep the samples", "Give each healthy counterpart too, not their mean alone.", advanced=True
+    )
     model: str = parameter("t1-brain-2mm", "Model", "Name of the prior.", advanced=True)
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _levels(cls, value: Any) -> str:
+        given = value.replace(",", " ").split() if isinstance(value, str) else list(value)
+        try:
+            levels = [float(level) for level in given]
+        except (TypeError, ValueError):
+            levels = []
+        if not levels or len(levels) > 8 or not all(0.02 <= level <= 10 for level in levels):
+            raise ValueError("must be one to eight numbers between 0.02 and 10, such as 0.15, 0.3")
+        return ", ".join(f"{level:g}" for level in levels)
+
+    def noise(self) -> tuple[float, ...]:
+        """The levels of partial as numbers."""
+        return tuple(map(float, self.levels.split(",")))
+
+    def other_noise(self) -> bool:
+        """Whether the method works at another noise than that of the maps of normal brains."""
+        name = "levels" if self.method == "partial" else "start"
+        return getattr(self, name) != HealParameters.model_fields[name].default
+
+    def told(self) -> dict[str, Any]:
+        return {"age": self.age, "sex": self.sex}
+
+    def seeds(self) -> list[int]:
+        return [self.seed + n for n in range(self.samples)]
 
 
 def memory(inputs: Mapping[str, Volume], parameters: HealParameters, batch: int, precision: str) -> int:
@@ -85,101 +143,167 @@ def run(
     """Heal `inputs["scan"]`. Raises Refused for what the model may not judge."""
     scan = inputs["scan"]
     yield Progress(0.01, "Loading the models")
+    models = _Models.load(parameters, plan)
+    yield Progress(0.05, "Finding and aligning the brain")
+    brain = yield from _recognised(models, scan, parameters, plan)
+    healed = yield from _healed(models, brain, parameters, plan)
+    yield Progress(0.77, "Comparing with normal brains")
+    found = _compared(models, brain, healed, parameters.threshold)
+    yield Progress(0.82, "Naming the findings")
+    structures = _structures(models, brain, healed, plan)
+    yield Progress(0.88, "Bringing the results to the scan's grid")
+    return _result(scan, models, brain, healed, found, structures, parameters)
+
+
+@dataclass(frozen=True)
+class _Models:
+    """What is loaded for a run; `normal` are the prior's maps of normal brains for the method."""
+
+    prior: Model
+    normal: NormalMaps
+    anatomist: Model
+    segmenter: Segmenter
+
+    @classmethod
+    def load(cls, parameters: HealParameters, plan: Plan) -> _Models:
+        from ..heatmap import NormalMaps
+        from ..models.loading import load_model
+        from ..segment import ANATOMY_MODEL, Segmenter
+
+        prior = load_model(parameters.model)
+        normal = NormalMaps.load(prior.file(f"normal-{parameters.method}.safetensors"))
+        anatomist = load_model(ANATOMY_MODEL)
+        return cls(prior, normal, anatomist, Segmenter.load(plan.device, plan.precision, anatomist))
+
+
+@dataclass(frozen=True)
+class _Brain:
+    """The scan's voxels [X, Y, Z] in float32, the brain in them, its structures, and what to think of it."""
+
+    data: np.ndarray
+    frame: Frame
+    anatomy: Segmentation
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The heat map, and the regions above `threshold`, numbered from 1, all [80, 96, 80]."""
+
+    z: np.ndarray
+    signed: np.ndarray
+    spread: np.ndarray
+    numbered: np.ndarray
+    count: int
+    threshold: float
+
+
+def _recognised(
+    models: _Models, scan: Volume, parameters: HealParameters, plan: Plan
+) -> Generator[Progress, None, _Brain]:
     import numpy as np
+
+    from ..imaging.grid import VOXEL_ML
+    from ..plausibility import faces_cut, judge
+
+    data = np.asarray(scan.data, np.float32)
+    frame = models.segmenter.frame(scan, between(plan.tell, 0.05, 0.15))
+    yield Progress(0.15, "Recognising its anatomy")
+    anatomy = models.segmenter.segment(frame, data, between(plan.tell, 0.15, 0.2))
+    sizes = anatomy.volumes() | {"intracranial": float(frame.mask.sum() * VOXEL_ML)}
+    verdict = judge(frame, sizes, _outside(models.prior, parameters.told()), faces_cut(frame))
+    return _Brain(data, frame, anatomy, verdict)
+
+
+def _healed(
+    models: _Models, brain: _Brain, parameters: HealParameters, plan: Plan
+) -> Generator[Progress, None, Healed]:
+    from ..healing import heal
+
+    steps = heal(
+        models.prior, brain.frame.image, parameters.seeds(), parameters.steps, parameters.told(),
+        method=parameters.method, levels=parameters.noise(), start=parameters.start,
+        around=brain.frame.expected, device=plan.device, precision=plan.precision, batch=plan.batch,
+    )  # fmt: skip
+    return (yield from _following(steps, 0.2, 0.75, "Healing", brain.frame))
+
+
+def _compared(models: _Models, brain: _Brain, healed: Healed, threshold: float | None) -> _Found:
+    from ..heatmap import heat, regions
+    from ..plausibility import judged_where
+
+    warm = heat(brain.frame.image, healed, brain.frame, models.normal)
+    judged = judged_where(brain.anatomy.labels, brain.verdict)
+    z = warm.z * judged
+    threshold = threshold or models.normal.threshold
+    return _Found(z, warm.signed * judged, warm.spread, *regions(z, threshold), threshold)
+
+
+def _structures(models: _Models, brain: _Brain, healed: Healed, plan: Plan) -> np.ndarray:
+    """Labels [80, 96, 80] of the healed brain: where a finding would be, were it not there."""
     import torch
 
-    from ..findings import measure
-    from ..healing import heal
-    from ..heatmap import NormalMaps, heat, regions
-    from ..imaging.grid import VOXEL_ML
-    from ..models.loading import load_model
     from ..nets.anatomy import normalise
-    from ..plausibility import faces_cut, judge
-    from ..segment import ANATOMY_MODEL, Segmenter
 
-    model = load_model(parameters.model)
-    normal = NormalMaps.load(model.file(f"normal-{parameters.method}.safetensors"))
-    anatomist = load_model(ANATOMY_MODEL)
-    segmenter = Segmenter.load(plan.device, plan.precision, anatomist)
-    yield Progress(0.05, "Finding and aligning the brain")
-    data = np.asarray(scan.data, np.float32)
-    frame = segmenter.frame(scan)
-    yield Progress(0.15, "Recognising its anatomy")
-    anatomy = segmenter.segment(frame, data)
-    told = {"age": parameters.age, "sex": parameters.sex}
-    sizes = anatomy.volumes() | {"intracranial": float(frame.mask.sum() * VOXEL_ML)}
-    verdict = judge(frame, sizes, _outside(model, told), faces_cut(frame))
+    seen = normalise(torch.from_numpy(healed.mean))
+    return models.segmenter.segment_model(seen, brain.frame, between(plan.tell, 0.82, 0.88)).labels
 
-    seeds = [parameters.seed + n for n in range(parameters.samples)]
-    steps = heal(
-        model, frame.image, seeds, parameters.steps, told,
-        method=parameters.method, around=frame.expected,
-        device=plan.device, precision=plan.precision, batch=plan.batch,
-    )  # fmt: skip
-    healed = yield from _following(steps, 0.2, 0.75, "Healing", frame)
-    yield Progress(0.77, "Comparing with normal brains")
-    warm = heat(frame.image, healed, frame, normal)
-    judged = _judged(anatomy, verdict.large_ventricles)
-    z, signed = warm.z * judged, warm.signed * judged
-    threshold = parameters.threshold or normal.threshold
-    numbered, count = regions(z, threshold)
 
-    yield Progress(0.82, "Naming the findings")
-    structures = segmenter.segment_model(normalise(torch.from_numpy(healed.mean)), frame).labels
-    yield Progress(0.88, "Bringing the results to the scan's grid")
-    native = frame.to_native(numbered.astype(np.int16), order=0)
-    agreeing = (np.sign(frame.image - healed.samples) == np.sign(signed)).mean(0)
-    rows = measure(numbered, count, signed, agreeing, structures, frame, native, scan.voxel_ml)
-    on_grid, changed = composite(data, frame, healed.mean, numbered > 0)
+def _result(
+    scan: Volume,
+    models: _Models,
+    brain: _Brain,
+    healed: Healed,
+    found: _Found,
+    structures: np.ndarray,
+    parameters: HealParameters,
+) -> Result:
+    import numpy as np
+
+    from ..findings import measure
+    from ..healing import composites
+    from ..result import Result
+
+    frame, verdict = brain.frame, brain.verdict
+    native = frame.to_native(found.numbered.astype(np.int16), order=0)
+    agreeing = (np.sign(frame.image - healed.samples) == np.sign(found.signed)).mean(0)
+    rows = measure(
+        found.numbered, found.count, found.signed, agreeing, structures, frame, native, scan.voxel_ml
+    )
+    kept = healed.samples if parameters.keep_samples else ()
+    (on_grid, *samples), changed = composites(brain.data, frame, [healed.mean, *kept], found.numbered > 0)
     on_scan = {
         "healed": on_grid,
-        "heatmap": frame.to_native(z),
-        "spread": frame.to_native(warm.spread),
+        "heatmap": frame.to_native(found.z),
+        "spread": frame.to_native(found.spread),
         "findings_labels": native,
-        "anatomy": anatomy.labels_on(scan.shape, scan.affine),
+        "anatomy": brain.anatomy.labels_on(scan.shape, scan.affine),
     }
     volumes = {role: scan.with_data(array) for role, array in on_scan.items()}
-    provenance = {
-        "model": _identity(model.card),
-        "anatomy_model": _identity(anatomist.card) | {"confidence": round(anatomy.confidence, 3)},
+    artifacts = _artifacts(volumes, [scan.with_data(array) for array in samples], rows, found.threshold)
+    provenance = _provenance(models, brain, found, parameters) | {
+        "voxels_changed": int(changed.sum()),
+        "voxels_outside_changed": int((on_grid != brain.data)[~changed].sum()),
+    }
+    cautions = [model.card.caution for model in (models.prior, models.anatomist) if model.card.caution]
+    judgement = " ".join([*cautions, verdict.summary])
+    notes = [MISSES, *([UNCALIBRATED] if parameters.other_noise() else [])]
+    return Result("heal", artifacts, verdict.plausible and not cautions, judgement, notes, provenance)
+
+
+def _provenance(models: _Models, brain: _Brain, found: _Found, parameters: HealParameters) -> dict[str, Any]:
+    return {
+        "model": _identity(models.prior.card),
+        "anatomy_model": _identity(models.anatomist.card)
+        | {"confidence": round(brain.anatomy.confidence, 3)},
         "solver": "dpmpp2m",
         "steps": parameters.steps,
-        "seeds": seeds,
-        "threshold": threshold,
-        "calibration": {"brains": normal.brains, "threshold": normal.threshold},
-        "voxels_changed": int(changed.sum()),
-        "voxels_outside_changed": int((on_grid != data)[~changed].sum()),
-        "figures": verdict.figures,
-        "to_model_grid": frame.rigid.tolist(),
+        "seeds": parameters.seeds(),
+        "threshold": found.threshold,
+        "calibration": {"brains": models.normal.brains, "threshold": models.normal.threshold},
+        "figures": brain.verdict.figures,
+        "to_model_grid": brain.frame.rigid.tolist(),
     }
-    cautions = [card.caution for card in (model.card, anatomist.card) if card.caution]
-    return _result(volumes, rows, verdict, threshold, provenance, cautions)
-
-
-def composite(
-    data: np.ndarray, frame: Frame, healed: np.ndarray, region: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The scan [X, Y, Z] with `healed` [80, 96, 80] in `region`, feathered, and where voxels changed (bool).
-
-    Healed voxels replace the scan's inside: adding a residual would leave the lesion's edge behind. Elsewhere
-    every voxel is the input's, bit for bit.
-    """
-    import numpy as np
-    from scipy.ndimage import distance_transform_edt
-
-    if not region.any():
-        return data.copy(), np.zeros(data.shape, bool)
-    distance = distance_transform_edt(~region)
-    feather = np.clip(1 - (distance - 1) / (FEATHER_VOXELS + 1), 0, 1).astype(np.float32) * frame.mask
-    weight = frame.to_native(feather)
-    # Weighted before it is sampled, and by the brain's share after it: no background is mixed in at the edge.
-    ours = frame.to_native(feather * frame.scale.to_native(healed) * np.exp(frame.log_bias))
-    share = frame.to_native(frame.mask.astype(np.float32))
-    changed = (weight > 0) & (share > 0.5)
-    weight, ours = weight[changed] / share[changed], ours[changed] / share[changed]
-    blended = data.copy()
-    blended[changed] = (1 - weight) * data[changed] + ours
-    return blended, changed
 
 
 def _identity(card: Card) -> dict[str, Any]:
@@ -223,66 +347,37 @@ def _outside(model: Any, told: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _judged(anatomy: Segmentation, large_ventricles: bool) -> np.ndarray:
-    """Where the map is shown, float32 [80, 96, 80]: everywhere, but for ventricles outside the training range
-    and their borders.
-    """
-    import numpy as np
-    from scipy.ndimage import binary_dilation
-
-    from ..anatomy import VENTRICLES
-
-    if not large_ventricles:
-        return np.ones(anatomy.labels.shape, np.float32)
-    ventricles = np.isin(anatomy.labels, VENTRICLES)
-    return (~binary_dilation(ventricles, iterations=2)).astype(np.float32)
-
-
-def _result(
-    volumes: Mapping[str, Volume],
-    rows: list[dict[str, Any]],
-    verdict: Any,
-    threshold: float,
-    provenance: dict[str, Any],
-    cautions: list[str],
-) -> Result:
+def _artifacts(
+    volumes: Mapping[str, Volume], samples: list[Volume], rows: list[dict[str, Any]], threshold: float
+) -> list[Artifact]:
     from ..anatomy import STRUCTURES
     from ..report import FINDING_COLUMNS, HEAT_WINDOW
-    from ..result import Artifact, Result
+    from ..result import Artifact
 
     names = {s.index: f"{s.side} {s.name}".strip() for s in STRUCTURES if s.index}
+    codes = {s.index: [*s.code, s.side] for s in STRUCTURES if s.code}
     numbers = {row["number"]: f"{row['number']}: {row['side']} {row['structure']}" for row in rows}
 
-    def volume(
-        role: str, kind: Literal["volume", "labels"], display: dict[str, Any], synthetic: bool = True
-    ) -> Artifact:
-        return Artifact(role, kind, volumes[role], display=display, of="scan", synthetic=synthetic)
-
-    window = list(HEAT_WINDOW)
+    displays: dict[str, tuple[Literal["volume", "labels"], dict[str, Any]]] = {
+        "healed": ("volume", {"unit": "as the scan", "title": "Healed scan"}),
+        "heatmap": ("volume", {"window": list(HEAT_WINDOW), "colors": "heat", "unit": "z",
+                               "threshold": threshold, "title": "Difference to a healthy prior"}),
+        "spread": ("volume", {"window": [0, 0.2], "colors": "heat", "unit": "white matter",
+                              "title": "Spread of the samples"}),
+        "findings_labels": ("labels", {"names": numbers, "title": "Findings"}),
+        "anatomy": ("labels", {"names": names, "codes": codes, "title": "Anatomy of the scan"}),
+    }  # fmt: skip
     artifacts = [
-        volume("healed", "volume", {"unit": "as the scan", "title": "Healed scan"}),
-        volume(
-            "heatmap",
-            "volume",
-            {
-                "window": window,
-                "colors": "heat",
-                "unit": "z",
-                "threshold": threshold,
-                "title": "Difference to a healthy prior",
-            },
-        ),
-        volume(
-            "spread",
-            "volume",
-            {"window": [0, 0.2], "colors": "heat", "unit": "white matter", "title": "Spread of the samples"},
-        ),
-        volume("findings_labels", "labels", {"names": numbers, "title": "Findings"}),
-        volume("anatomy", "labels", {"names": names, "title": "Anatomy of the scan"}, synthetic=False),
-        Artifact("findings", "table", rows=rows, display={"columns": FINDING_COLUMNS}, of="heatmap"),
+        Artifact(role, kind, volumes[role], display=display, of="scan", synthetic=role != "anatomy")
+        for role, (kind, display) in displays.items()
     ]
-    judgement = " ".join([*cautions, verdict.summary])
-    return Result("heal", artifacts, verdict.plausible and not cautions, judgement, [MISSES], provenance)
+    artifacts.append(
+        Artifact("findings", "table", rows=rows, display={"columns": FINDING_COLUMNS}, of="heatmap")
+    )
+    if samples:
+        display = {"unit": "as the scan", "title": "Samples of the healed scan", "index": "sample"}
+        artifacts.append(Artifact("samples", "sequence", volumes=samples, display=display, of="scan"))
+    return artifacts
 
 
 def _picture(result: Result, path: Path) -> None:
