@@ -61,7 +61,7 @@ def window(core: Any) -> Iterator[Window]:
     core.settings().remove("recent files")
     core.settings().remove("theme")
     window = app.start([])
-    window.module.logic.jobs._command = [sys.executable, str(FAKE_WORKER), "ok"]
+    window.module.logic.jobs.engine.command = [sys.executable, str(FAKE_WORKER), "ok"]
     settle()
     yield window
     window.interactive = False

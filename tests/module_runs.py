@@ -31,4 +31,4 @@ def logic(core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa:
 def behave(logic: Any, behaviour: str) -> None:
     """Let the next process of the engine behave like this."""
     logic.jobs.close()
-    logic.jobs._command = [*WORKER, behaviour]
+    logic.jobs.engine.command = [*WORKER, behaviour]

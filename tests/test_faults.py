@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
-from braindiffusion import cli, faults, protocol
+from braindiffusion import cli, cli_commands, faults, protocol
 from worker_viewer import environment
 
 
@@ -62,11 +63,30 @@ def test_the_command_line_says_which_package_is_missing(monkeypatch, capsys, tmp
     def run(*args, **more):
         raise ModuleNotFoundError("No module named 'safetensors'", name="safetensors")
 
-    monkeypatch.setattr(cli, "_run_task", run)
+    monkeypatch.setattr(cli_commands, "_run_task", run)
     assert cli.main(["heal", "scan.nii.gz", "-o", str(tmp_path / "out")]) == cli.FAILED
     said = capsys.readouterr().err
     assert "'safetensors' is missing or broken" in said and "pip install" in said
     assert "fault of the program" not in said
+
+
+@pytest.mark.parametrize("package", ["pydantic", "pydantic_core"])
+def test_a_package_that_the_command_line_itself_needs_is_named_in_one_sentence(package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from braindiffusion import cli; sys.exit(cli.main())"
+    )
+    for arguments in (["--help"], ["heal", "scan.nii.gz", "-o", "out", "--json"]):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment()
+        )
+        assert ended.returncode == cli.FAILED and ended.stderr.count("\n") == 1
+        assert f"'{package}' is missing or broken; run 'python -m pip install" in ended.stderr
+    assert json.loads(ended.stdout)["exit_code"] == cli.FAILED
+
+
+def test_what_pip_does_not_know_is_installed_with_all_the_rest():
+    assert cli._how_to_mend("skimage").endswith("--force-reinstall scikit-image'")
+    assert cli._how_to_mend("no_such_package").endswith("'python -m pip install .'")
 
 
 def test_the_worker_describes_what_is_missing_and_goes_on():

@@ -24,7 +24,7 @@ HOUSE = [
     {"engine": "engine"},
     {"evaluation": "evaluation"},
     {
-        "command line": "cli cli_options cli_output cli_train __main__",
+        "command line": "cli cli_commands cli_options cli_output cli_train __main__",
         "worker": "worker protocol lifeline",
     },
 ]

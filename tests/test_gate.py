@@ -289,7 +289,9 @@ def test_several_frames_need_a_choice(tmp_path: Path, name: str) -> None:
     frames = [head(seed=i) for i in range(3)]
     path = four_d(tmp_path / name, frames)
     assert "frame = 0 to 2" in refusal(path)
-    assert "no frame 3" in refusal(path, frame=3)
+    left_open = inspect(path).unanswered
+    assert left_open is not None and (left_open.asked, left_open.images) == ("frame", 3)
+    assert "no frame 3" in refusal(path, frame=3) and inspect(path, frame=3).unanswered is None
     refusal(path, frame=-1)
     for i, frame in enumerate(frames):
         volume, notes = repair(path, frame=i)

@@ -342,7 +342,7 @@ def test_a_run_without_a_package_unfolds_the_installation_and_checks(qtbot, pane
     monkeypatch.setattr(install, "Check", lambda: Ready([there("torch"), finding("pydantic", "missing")]))
     monkeypatch.setattr(install, "Trial", lambda: Ready(""))
     assert panel.widget.property("collapsed")
-    queue._command = [sys.executable, WORKER, "dies at start"]
+    queue.engine.command = [sys.executable, WORKER, "dies at start"]
     job = queue.submit(states.Job(Plain()))
     finish(qtbot, job)
     qtbot.waitUntil(lambda: "pydantic" in panel.said.property("text"))

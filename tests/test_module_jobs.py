@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from desktop_host import core  # noqa: F401
+from SlicerDiffusionLib import engine, jobs, process
 from SlicerDiffusionLib import job as states
-from SlicerDiffusionLib import jobs, process
 from SlicerDiffusionLib.job import Complaint, Job, Work
 
 pytestmark = pytest.mark.usefixtures("core")
@@ -253,8 +253,8 @@ def test_an_engine_of_another_version_is_refused(queue, qtbot):
 
 
 def test_a_silent_engine_is_told_and_not_killed(queue, qtbot, monkeypatch):
-    monkeypatch.setattr(jobs, "SILENT_S", 0.2)
-    monkeypatch.setattr(jobs, "ANSWER_S", 0.2)
+    monkeypatch.setattr(engine, "SILENT_S", 0.2)
+    monkeypatch.setattr(engine, "ANSWER_S", 0.2)
     waiting = queue()
     job = waiting.submit(Job(Plain(behaviour="hangs")))
     qtbot.waitUntil(lambda: "may hang" in job.hint, timeout=20000)
@@ -265,7 +265,7 @@ def test_a_silent_engine_is_told_and_not_killed(queue, qtbot, monkeypatch):
 
 
 def test_a_silence_that_ends_leaves_no_hint(queue, qtbot, monkeypatch):
-    monkeypatch.setattr(jobs, "SILENT_S", 0.2)
+    monkeypatch.setattr(engine, "SILENT_S", 0.2)
     hints = []
     waiting = queue()
     waiting.listeners.append(lambda job: hints.append(job.hint))

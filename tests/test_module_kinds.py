@@ -194,10 +194,14 @@ def composite(core):  # noqa: F811
     made = []
 
     def make(name):
+        known = view.composites().get(name)  # of views that tests before this one had
+        if known is not None:
+            known.SetBackgroundVolumeID(None)
+            return known
         node = slicer.vtkMRMLSliceCompositeNode()
         node.SetLayoutName(name)
         made.append(slicer.mrmlScene.AddNode(node))
-        return node
+        return made[-1]
 
     yield make
     for node in made:

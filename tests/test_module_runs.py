@@ -104,8 +104,8 @@ def test_a_label_map_is_refused_before_anything_runs(logic):  # noqa: F811
 
 def test_defaults_and_options_reach_the_engine(logic, monkeypatch):  # noqa: F811
     sent = []
-    real = logic.jobs._say
-    monkeypatch.setattr(logic.jobs, "_say", lambda message: (sent.append(message), real(message)))
+    real = logic.jobs.engine.say
+    monkeypatch.setattr(logic.jobs.engine, "say", lambda message: (sent.append(message), real(message)))
     logic.run("heal", input=module_scans.scan(), steps=3, device="cpu", batch=1)
     (run,) = [message for message in sent if message["do"] == "run"]
     assert run["parameters"] == {
@@ -115,7 +115,8 @@ def test_defaults_and_options_reach_the_engine(logic, monkeypatch):  # noqa: F81
     assert run["device"] == "cpu" and run["batch"] == 1 and "threads" not in run
     assert Path(run["folder"]).is_absolute()
     scan = run["inputs"]["scan"]
-    assert set(scan) == {"path", "affine", "name", "source", "sha256", "synthetic"}
+    told = {"path", "affine", "name", "source", "sha256", "synthetic", "frame", "orientation"}
+    assert set(scan) == told and scan["frame"] is None and scan["orientation"] is None
     assert scan["name"] == "MRHead" and scan["source"] is None and scan["synthetic"] is False
 
 
@@ -124,8 +125,8 @@ def test_the_engine_understands_the_request(logic, monkeypatch):  # noqa: F811
     from braindiffusion.protocol import VERSION, RunRequest, check
 
     sent = []
-    real = logic.jobs._say
-    monkeypatch.setattr(logic.jobs, "_say", lambda message: (sent.append(message), real(message)))
+    real = logic.jobs.engine.say
+    monkeypatch.setattr(logic.jobs.engine, "say", lambda message: (sent.append(message), real(message)))
     logic.run("heal", input=module_scans.scan(), device="cpu")
     message = {"v": VERSION, **next(message for message in sent if message["do"] == "run")}
     check(message)
@@ -182,8 +183,8 @@ def test_a_scan_that_the_window_read_says_which_file_it_was(logic, tmp_path, cha
 
 def test_a_made_up_scan_is_handed_over_as_such(logic, monkeypatch):  # noqa: F811
     sent = []
-    real = logic.jobs._say
-    monkeypatch.setattr(logic.jobs, "_say", lambda message: (sent.append(message), real(message)))
+    real = logic.jobs.engine.say
+    monkeypatch.setattr(logic.jobs.engine, "say", lambda message: (sent.append(message), real(message)))
     scan = module_scans.scan()
     scan.SetAttribute(marks.SYNTHETIC, "YES")
     logic.run("heal", input=scan)

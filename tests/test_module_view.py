@@ -155,7 +155,7 @@ def test_an_outline_of_made_up_labels_is_marked_too(watched, healed):
 def test_3d_says_so_when_it_shows_made_up_surfaces_or_slices(watched, healed):
     nodes, parts = healed
     only_in_slices(watched, parts.input)
-    view.showSlicesIn3D(True)
+    assert len(list(view.showSlicesIn3D(True))) == 3, "one in a step"
     watched.settle()
     assert watched.text("3D") == ""
     watched.composite("Red").SetBackgroundVolumeID(nodes["healed"].GetID())

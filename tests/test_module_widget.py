@@ -122,10 +122,10 @@ def test_each_run_that_waits_can_be_cancelled(widget, views, logic, qtbot):  # n
 
 
 def test_a_silent_engine_is_told_in_the_panel(widget, views, logic, qtbot, monkeypatch):  # noqa: F811
-    from SlicerDiffusionLib import jobs
+    from SlicerDiffusionLib import engine
 
-    monkeypatch.setattr(jobs, "SILENT_S", 0.2)
-    monkeypatch.setattr(jobs, "ANSWER_S", 0.2)
+    monkeypatch.setattr(engine, "SILENT_S", 0.2)
+    monkeypatch.setattr(engine, "ANSWER_S", 0.2)
     behave(logic, "hangs")
     module_scans.scan()
     views.settle()

@@ -184,7 +184,7 @@ def test_closing_ends_everything_and_a_new_window_can_be_opened(core, scan_path)
     first.close()
     assert core.layoutManager() is None
     assert core.applicationLogic().GetSliceLogics().GetNumberOfItems() == 0
-    assert queue._process is None
+    assert queue.processId() is None
     slicer.mrmlScene.Clear(False)
     second = app.start([str(scan_path)])
     assert [node.GetName() for node in opened(second)] == ["anna"]

@@ -59,7 +59,7 @@ ENTRIES = {
 
 def _begin_task(window: Any, scan_path: Path) -> Any:
     """A task that takes long, on a scan of which a file is there."""
-    window.module.logic.jobs._command = [sys.executable, str(FAKE_WORKER), "slow"]
+    window.module.logic.jobs.engine.command = [sys.executable, str(FAKE_WORKER), "slow"]
     drop(window, scan_path)
     opened(window)
     window.run_button().click()
@@ -119,7 +119,7 @@ def test_it_is_saved_first_where_the_user_wants_it(user, scene_path, tmp_path, m
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_task_is_only_stopped_by_a_user_who_says_so(user, scene_path, scan_path, monkeypatch, entry):
     job = _begin_task(user, scan_path)
-    process = user.module.logic.jobs._process
+    process = user.module.logic.jobs.engine._process
     ENTRIES[entry](user, scene_path, monkeypatch)
     assert "task is going on" in user.banner.text and QtWidgets.QApplication.activeModalWidget() is None
     _answers(user)["Keep working"].click()

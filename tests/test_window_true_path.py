@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,28 +23,46 @@ from braindiffusion.paths import resources  # noqa: E402
 from braindiffusion_desktop import app  # noqa: E402
 from braindiffusion_desktop.files import SAMPLE  # noqa: E402
 from desktop_events import picture, settle, wait  # noqa: E402
+from desktop_window import drop  # noqa: E402
 from scene_volumes import add_volume, affine_of, voxels_of  # noqa: E402
 
 LONGEST_BLOCK_S = 0.1
-# A machine that computes with all its cores slows the window's own work too, and makes it wait for its turn.
-BUSY_MACHINE = 2
+# On the clock a turn also waits for the threads that draw in software, whose turn comes late while the engine
+# computes on all cores.
 LONGEST_WAIT_S = 0.6
+FIRST_PROGRESS_S = 1.0
 RUN_S = 400
 
 
+def queued(process: int, thread: int | None = None) -> float:
+    """Seconds for which a thread, a process's first one where none is given, could have worked and no core
+    was free: what it would not have waited on a computer with nothing else to do (Linux; elsewhere 0).
+    """
+    try:
+        return int(Path(f"/proc/{process}/task/{thread or process}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 class Stopwatch:
-    """How long the window's thread was ever kept from its events: by its own work, and on the clock."""
+    """How long the window's thread was ever kept from its events: by its own work, and on the clock without
+    the time for which no core was free.
+    """
 
     def __init__(self, window: Any) -> None:
         self.busy: list[float] = []
         self.waited: list[float] = []
-        self._last = time.thread_time(), time.monotonic()
+        self._thread = threading.get_native_id()
+        self._last = self._now()
         self._timer = QtCore.QTimer(window)
         self._timer.timeout.connect(self._tick)
         self._timer.start(5)
 
+    def _now(self) -> tuple[float, float]:
+        return time.thread_time(), time.monotonic() - queued(os.getpid(), self._thread)
+
     def _tick(self) -> None:
-        now = time.thread_time(), time.monotonic()
+        now = self._now()
         self.busy.append(now[0] - self._last[0])
         self.waited.append(now[1] - self._last[1])
         self._last = now
@@ -56,7 +75,7 @@ class Stopwatch:
 def window(core: Any) -> Iterator[Any]:  # noqa: F811
     """The window with the module's panel and its own engine."""
     window = app.start([])
-    window.module.logic.jobs._command = None  # tests before this one had engines that compute nothing
+    window.module.logic.jobs.engine.command = None  # tests before this one had engines that compute nothing
     yield window
     window.interactive = False
     window.close()
@@ -77,7 +96,7 @@ def click(button: Any) -> None:
 
 
 def open_sample(window: Any) -> Any:
-    window.files.open(resources() / SAMPLE)
+    drop(window, resources() / SAMPLE)
     wait(lambda: not window.files.busy)
     settle()
     (scan,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -103,7 +122,7 @@ def volumes() -> list[str]:
     return sorted(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode"))
 
 
-def test_load_run_jump_threshold_export_cancel_kill_rerun_save_and_reopen(window, tmp_path):
+def test_load_run_jump_threshold_export_cancel_kill_rerun_save_and_reopen(window, tmp_path, monkeypatch):
     scan = open_sample(window)
     before = voxels_of(scan).copy()
     widget(window, "samples").setValue(1)
@@ -114,7 +133,7 @@ def test_load_run_jump_threshold_export_cancel_kill_rerun_save_and_reopen(window
     _result_is_shown(window, scan, before, first)
     _jump(window, first)
     _threshold(window)
-    _export(window, tmp_path)
+    _export(window, tmp_path, monkeypatch)
     _cancel(window)
     _killed(window)
 
@@ -131,22 +150,27 @@ def test_load_run_jump_threshold_export_cancel_kill_rerun_save_and_reopen(window
 
 
 def _run(window: Any) -> Any:
-    """Press Run: progress within a second, a window that answers all the time, a result."""
+    """Press Run: progress within a second, and a window that answers until the result is shown, too."""
     watch = Stopwatch(window)
-    pressed = time.monotonic()
+    own, pressed = threading.get_native_id(), time.monotonic()
+    kept = queued(os.getpid(), own)
     click(window.run_button())
     job = job_of(window)
-    wait(lambda: job.stage and job.state == "running", 10)
-    assert time.monotonic() - pressed < 1.0
+    own_stages = {"", "Waiting for the run before it", job.stage}  # the window's, before the engine speaks
+    wait(lambda: job.stage not in own_stages, 30)
+    kept = queued(os.getpid(), own) - kept + queued(window.module.logic.jobs.processId())
+    assert time.monotonic() - pressed - kept < FIRST_PROGRESS_S
     assert window.run_button().property("text") == "Cancel"
     wait(lambda: job.finished, RUN_S)
-    watch.stop()
     assert job.state == "done", job.message
-    assert len(watch.busy) > 100
-    assert sorted(watch.busy)[-3] < LONGEST_BLOCK_S, f"busy for {sorted(watch.busy)[-3:]} s"
-    assert max(watch.busy) < BUSY_MACHINE * LONGEST_BLOCK_S, f"busy for {max(watch.busy):.3f} s"
-    assert max(watch.waited) < LONGEST_WAIT_S, f"away for {max(watch.waited):.3f} s"
+    result = window.module.session.result
+    wait(lambda: result.inViews == job.work.id and result._making is None)
+    wait(lambda: not any(frame.view._stale for frame in window.layouts.frames()))
     settle(20)
+    watch.stop()
+    assert len(watch.busy) > 100
+    assert max(watch.busy) < LONGEST_BLOCK_S, f"busy for {max(watch.busy):.3f} s"
+    assert max(watch.waited) < LONGEST_WAIT_S, f"away for {max(watch.waited):.3f} s"
     return latest(window)
 
 
@@ -187,24 +211,33 @@ def _jump(window: Any, entry: Any) -> None:
 
 
 def _threshold(window: Any) -> None:
-    """Move the slider: the outline follows and rows below it turn grey."""
+    """Move the slider with keys: the outline follows, and so does the count of the findings."""
     result = window.module.session.result
-    slider = result.overlays.threshold
+    spin = result.overlays.threshold
+    (slider,) = spin.findChildren(QtWidgets.QSlider)
+    heights = voxels_of(result.overlays.overlay)
     rows = result.findings._rows
-    peak = max(row["peak_z"] for row in rows)
-    moved = time.monotonic()
-    slider.setValue(min(peak + 0.01, slider.property("maximum")))
-    settle()
-    assert time.monotonic() - moved < 2.0
-    said = widget(window, "findingsCount").property("text")
-    reached = sum(row["peak_z"] >= slider.property("value") for row in rows)
-    assert said.startswith(f"{reached} of {len(rows)} ")
-    slider.setValue(slider.property("minimum"))
-    settle()
+    for key in (Qt.Key.Key_End, *[Qt.Key.Key_Left] * 5, Qt.Key.Key_Home):
+        moved = time.monotonic()
+        before = spin.property("value")
+        QTest.keyClick(slider, key)
+        wait(lambda: not result.overlays._waiting)
+        settle()
+        assert time.monotonic() - moved < 2.0
+        now = spin.property("value")
+        assert now > before if key == Qt.Key.Key_End else now < before
+        said = widget(window, "findingsCount").property("text")
+        if now > result.overlays.runThreshold + 0.01:
+            reached = sum(row["peak_z"] >= now for row in rows)
+            assert said.startswith(f"{reached} of {len(rows)} ")
+        assert result.overlays._outline._inside.sum() == (heights >= now).sum()
 
 
-def _export(window: Any, folder: Path) -> None:
-    window.module.session.history.export(folder)
+def _export(window: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
+
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    click(widget(window, "export"))
     (written,) = [path for path in folder.iterdir() if path.is_dir()]
     assert (written / "result.json").is_file() and (written / "healed_synthetic.nii.gz").is_file()
 

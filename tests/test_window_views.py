@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import vtk
 from scipy.spatial.transform import Rotation
 
 from desktop_host import Qt, QtCore, QTest, QtWidgets, core  # noqa: F401 (a fixture)
@@ -16,8 +17,8 @@ from PySide6 import QtGui
 
 from braindiffusion_desktop.letters import edge_letters, offset_words, plane_words
 from braindiffusion_desktop.probe import DataProbe, place_words
-from desktop_events import affine_of, ball, bright_spot, head_with_spot, move, picture, settle, wheel
-from desktop_window import red, show, slicer, views  # noqa: F401 (a fixture)
+from desktop_events import affine_of, ball, bright_spot, head_with_spot, move, picture, settle, wait, wheel
+from desktop_window import red, show, slicer, views, window  # noqa: F401 (a fixture)
 from scene_volumes import add_volume
 
 LEFT = (-32.0, 10.0, 14.0)  # RAS mm of the spot in head_with_spot
@@ -188,7 +189,7 @@ def test_many_views_are_drawn_one_after_another_so_that_the_window_answers_in_be
     for view in drawn:
         view.scheduleRender()
     seen = []
-    for _ in range(8):
+    for _ in range(16):
         QtWidgets.QApplication.processEvents()
         seen.append(sum(view.frames for view in drawn) - before)
     assert seen[-1] == len(drawn)
@@ -202,11 +203,11 @@ def test_views_that_all_get_another_size_are_drawn_one_after_another_too(views):
     before = sum(view.frames for view in drawn)
     views.viewport.window().resize(860, 700)
     seen = []
-    for _ in range(12):
+    for _ in range(20):
         QtWidgets.QApplication.processEvents()
         seen.append(sum(view.frames for view in drawn) - before)
     assert seen[-1] >= len(drawn)
-    assert max(np.diff([0, *seen])) <= 2, "one that is painted and one whose turn it was"
+    assert max(np.diff([0, *seen])) == 1
     views.viewport.window().resize(900, 800)
     assert views.grab().size() == views.viewport.size()
     assert not any(view._stale for view in drawn), "a picture of all views shows all as they are"
@@ -252,24 +253,67 @@ def test_text_of_others_is_seen_in_the_corners(views):
     assert len(changed) > 50 and changed[:, 0].max() < view.height() / 4
 
 
-def test_scrolling_with_an_overlay_is_fast(views):
-    """At least 20 slices a second on two cores: one slice may take 100 ms of their time."""
+def test_scrolling_through_a_result_is_fast(window):
+    """At least 20 slices a second, original, result and map side by side in three planes, each with all that
+    stands in it. What counts is the time that all threads of the process compute: drawing in software uses
+    several, and the clock tells of whatever else the computer does.
+    """
     size = (256, 256, 256)
-    affine = affine_of("RAS", size, 1.0)
     ramp = np.add.outer(np.add.outer(np.arange(256), np.arange(256)), np.arange(256))
-    scan = add_volume((ramp % 500).astype(np.int16), affine, "scan")
-    heat = add_volume(((ramp % 80) / 10).astype(np.float32), affine, "heat")
-    show(views, scan)
-    shown = red(views).mrmlSliceCompositeNode()
-    shown.SetForegroundVolumeID(heat.GetID())
-    shown.SetForegroundOpacity(0.5)
-    settle()
-    view, costs = red(views), []
-    for _ in range(12):
-        begun = time.process_time()
-        wheel(view, 1)
-        costs.append(time.process_time() - begun)
-    assert np.median(costs) < 0.1
+    voxels = (ramp % 100).astype(np.float32)
+    voxels[60:90, 120:150, 100:130] = 200  # what the engine that computes nothing finds
+    show(window.layouts, add_volume(voxels, affine_of("RAS", size, 1.0), "scan"))
+    result = window.module.session.result
+    QTest.mouseClick(window.run_button(), Qt.MouseButton.LeftButton)
+    wait(lambda: result.inViews and result._making is None)
+    result.showInViews(5611)
+    wait(lambda: result._making is None)
+    drawn = {frame.view.node.GetLayoutName(): frame.view for frame in window.layouts.frames()}
+    wait(lambda: not any(view._stale for view in drawn.values()))
+    settle(20)
+    assert "SYNTHETIC" in drawn["MapAxial"].cornerAnnotation().GetText(7)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(result.overlays.overlay)
+    for part in (legend, result.overlays._outline.node.GetDisplayNode()):
+        assert part.GetVisibility()
+    for plane in ("Axial", "Sagittal", "Coronal"):
+        linked = [f"{column}{plane}" for column in ("Original", "Result", "Map")]
+        costs = [_scroll(drawn, linked, notches) for notches in (*[1] * 4, *[-1] * 8, *[1] * 4)]
+        assert np.mean(costs) < 1 / 20, f"{plane}: {costs}"
+
+
+def _scroll(drawn, linked, notches):
+    """Turn the wheel over the last of the linked views: all of them move and are drawn, and no others. The
+    seconds that it took of the process.
+    """
+    before = {name: view.frames for name, view in drawn.items()}
+    begun = time.process_time()
+    wheel(drawn[linked[-1]], notches)
+    wait(lambda: not any(view._stale for view in drawn.values()))
+    cost = time.process_time() - begun
+    assert len({round(drawn[name].logic.GetSliceOffset(), 3) for name in linked}) == 1
+    assert {name for name, view in drawn.items() if view.frames > before[name]} == set(linked)
+    return cost
+
+
+def test_models_are_drawn_where_slices_cut_them_also_as_they_come_and_go(views):
+    """Slices are models themselves, for 3D; these alone are no reason to draw all views anew."""
+    show(views, head_with_spot("RAS"), LEFT)
+    settle(20)
+    before = picture(red(views))
+    sphere = vtk.vtkSphereSource()
+    sphere.SetRadius(30)
+    sphere.Update()
+    model = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "tumour")
+    model.SetAndObservePolyData(sphere.GetOutput())
+    model.CreateDefaultDisplayNodes()
+    model.GetDisplayNode().SetVisibility2D(True)
+    model.GetDisplayNode().SetColor(1, 0, 0)
+    red(views).logic.SetSliceOffset(14)
+    settle(20)
+    assert ((picture(red(views))[..., 0] > 200) & (picture(red(views))[..., 1] < 60)).sum() > 50
+    slicer.mrmlScene.RemoveNode(model)
+    settle(20)
+    assert np.array_equal(picture(red(views)), before)
 
 
 def test_a_finalised_view_can_be_painted_and_finalised_again(views):

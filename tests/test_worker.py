@@ -95,17 +95,17 @@ class TestAnswers:
     def test_it_answers_before_torch_is_there(self, tmp_path):
         viewer = Viewer(tmp_path / "log.txt")
         ready = viewer.hear()
-        assert time.monotonic() - viewer.started < 2
+        assert viewer.processor_s() < 2
         assert ready == {
             "v": 1, "event": "ready", "protocol": 1, "version": braindiffusion.__version__,
             "pid": viewer.process.pid,
         }  # fmt: skip
         viewer.send("ping", id="1")
         assert viewer.hear() == {"v": 1, "event": "pong", "id": "1"}
-        asked = time.monotonic()
+        asked = viewer.processor_s()
         viewer.send("describe", id="2")
         described = viewer.hear()
-        assert time.monotonic() - asked < 3
+        assert viewer.processor_s() - asked < 3
         tasks = {task["task"]: task for task in described["tasks"]}
         assert {"heal", "toy"} <= set(tasks) and tasks["heal"]["properties"]["seed"]["title"] == "Seed"
         assert described["versions"]["braindiffusion"] == braindiffusion.__version__

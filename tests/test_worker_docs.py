@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
-from braindiffusion import protocol
+from braindiffusion import engine, protocol
 from conftest import ROOT
 from worker_viewer import Viewer, hand, left_in
 
@@ -85,3 +85,13 @@ def test_the_page_shows_all_that_a_request_may_say():
 def test_the_tables_are_whole():
     first_columns = re.findall(r"^\| `(\w+)` \|", PAGE, re.M)
     assert set(first_columns) >= set(protocol.VERBS) | set(protocol.KINDS)
+
+
+def test_what_the_user_stated_in_the_viewer_is_kept_with_the_result(toy, scan):
+    handed = protocol.Handed(
+        "scan.nrrd", tuple(map(tuple, scan.affine)), "MRHead", frame=1, orientation="RAS"
+    )
+    result = engine.run("toy", {"scan": replace(scan, meta=handed.meta)})
+    known = result.provenance["inputs"]["scan"]
+    assert (known["frame"], known["orientation"]) == (1, "RAS")
+    assert "MRHead does not say how it lies in the head; RAS was used as you stated." in result.notes

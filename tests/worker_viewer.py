@@ -34,7 +34,6 @@ class Viewer:
 
     def __init__(self, log: Path, command: list[str] = COMMAND, **more: str) -> None:
         self.log = log
-        self.started = time.monotonic()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("wb"),
             env=environment(**more), cwd=log.parent,
@@ -82,6 +81,11 @@ class Viewer:
         while events[-1]["event"] == "progress":
             events.append(self.hear())
         return events
+
+    def processor_s(self) -> float:
+        """What the worker has computed so far (Linux): seconds on the clock depend on what else goes on."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         if self.process.poll() is None:

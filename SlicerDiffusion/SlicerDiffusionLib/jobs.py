@@ -1,7 +1,7 @@
-"""Jobs in a queue, run one after another by one warm process of the engine.
+"""Jobs in a queue, run one after another by the engine.
 
 A timer polls, so that the user's thread never waits: each tick handles messages and takes steps of a job's
-own work for some milliseconds at most. The protocol is described in docs/worker.md.
+own work for some milliseconds at most.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from . import job as words
-from . import places, process
+from . import process
+from .engine import Engine
 from .job import CANCELLED, CANCELLING, DONE, FAILED, RUNNING, Complaint, Job
 
 TICK_MS = 40
 # What one tick may take of the user's thread, if a single step does not take longer.
 BUDGET_S = 0.02
-# From the cancel message to SIGTERM, and from that to SIGKILL: the process is gone within five seconds.
-TERMINATE_AFTER_S = 1.5
-KILL_AFTER_S = 1.5
-# A run that says nothing for so long is asked whether it lives, and has so long to answer.
-SILENT_S = 60.0
-ANSWER_S = 15.0
 _LOG_LINES, _LOG_WIDTH = 5000, 2000
 _SHARED = "SlicerDiffusionJobs"
 
 
 class Jobs:
-    """The queue and its process. `command` starts the engine, `singleShot(ms, f)` calls f later, in here."""
+    """The queue and its engine. `command` starts the engine, `singleShot(ms, f)` calls f later, in here."""
 
     def __init__(
         self,
@@ -41,14 +36,11 @@ class Jobs:
         self.listeners: list[Callable[[Job], None]] = []
         self.current: Job | None = None
         self.waiting: list[Job] = []
-        self._command = command
+        self.engine = Engine(command, self.note)
         self._singleShot = singleShot
-        self._process: process.Process | None = None
         self._steps: Generator[None, None, Any] | None = None
         self._stepping = self._ticking = False
-        self._sent = self._presenting = self._ready = self._doomed = False
-        self._deadlines: list[tuple[float, Callable[[], None]]] = []
-        self._news = self._heard = self._pinged = 0.0
+        self._sent = self._presenting = False
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._count = 0
 
@@ -74,8 +66,7 @@ class Jobs:
             if self._steps is not None or not self._sent:
                 self._finish(job, CANCELLED, words.STOPPED)
                 return
-            self._say({"do": "cancel", "id": job.id})
-            self._deadlines = [(time.monotonic() + TERMINATE_AFTER_S, self._terminate)]
+            self.engine.cancel(job.id)
             self._tell(job)
 
     def wait(self, job: Job, processEvents: Callable[[], None]) -> Job:
@@ -92,22 +83,14 @@ class Jobs:
             self.cancel(job)
         if self.current is not None:
             self._finish(self.current, CANCELLED, words.CLOSED)
-        self._end(seconds)
+        self.engine.end(seconds)
 
     def endEngine(self, seconds: float = 3.0) -> bool:
         """End the process that waits for the next run, in so long at most; False where a run goes on."""
         if self.current is not None or self.waiting:
             return False
-        self._end(seconds / 2)
+        self.engine.end(seconds / 2)
         return True
-
-    def _end(self, seconds: float) -> None:
-        if self._process is not None:
-            self._process.hangUp()
-            if not self._process.wait(seconds):
-                self._process.kill()
-                self._process.wait(seconds)
-            self._process = None
 
     def note(self, text: str) -> None:
         """Add a line to the log."""
@@ -119,7 +102,7 @@ class Jobs:
 
     def processId(self) -> int | None:
         """Number of the engine's process while it runs."""
-        return self._process.pid if self._process is not None and self._process.alive else None
+        return self.engine.pid
 
     # The tick.
 
@@ -153,10 +136,7 @@ class Jobs:
                 self._later(0 if self._steps is not None else TICK_MS)
 
     def _read(self, until: float) -> None:
-        while self._process is not None and time.monotonic() < until:
-            said = self._process.next()
-            if said is None:
-                break
+        while time.monotonic() < until and (said := self.engine.next()) is not None:
             if isinstance(said, str):
                 self.note(f"engine: {said[:_LOG_WIDTH]}")
             else:
@@ -192,11 +172,9 @@ class Jobs:
         if self._presenting:
             job.value = value
             self._finish(job, DONE, "")
-        elif self._ensureProcess(job):
+        elif self._startEngine(job):
             self._sent = True
-            self._news = self._heard = time.monotonic()
-            self._pinged = 0.0
-            self._say({"do": "run", "id": job.id, **value})
+            self.engine.run({"id": job.id, **value})
 
     def _workFailed(self, error: Exception) -> None:
         job = self.current
@@ -215,7 +193,7 @@ class Jobs:
         self.current = job
         job.state, job.stage, job.begun = RUNNING, "Preparing the scan", time.monotonic()
         self._sent = self._presenting = False
-        self._deadlines = []
+        self.engine.spare()
         self.note(f"job {job.id}: {job.work.title}")
         self._steps = job.work.prepare(job)
         self._tell(job)
@@ -224,7 +202,7 @@ class Jobs:
         steps = None
         if job is self.current:
             steps, self._steps, self.current = self._steps, None, None
-            self._deadlines = []
+            self.engine.spare()
         job.state, job.message, job.kind, job.hint, job.over = state, message, kind, "", time.monotonic()
         job.fraction = 1.0 if state == DONE else job.fraction
         job.stage = {DONE: "Done", FAILED: "Failed", CANCELLED: "Cancelled"}[state]
@@ -240,30 +218,19 @@ class Jobs:
         for listener in [*self.listeners]:
             listener(job)
 
-    # The process.
+    # What the engine says.
 
-    def _ensureProcess(self, job: Job) -> bool:
-        if self._process is not None and self._process.alive:
-            return True
-        command = self._command or [process.python(), "-m", "braindiffusion.worker"]
+    def _startEngine(self, job: Job) -> bool:
         try:
-            self._process = process.Process(command, process.environment(places.core()))
+            self.engine.start()
         except OSError as error:
-            self._process = None
             self._finish(job, FAILED, words.NOT_STARTED.format(why=error.strerror or error), "start")
             return False
-        self._ready = self._doomed = False
-        self.note(f"started {' '.join(command)} as process {self._process.pid}")
         return True
-
-    def _say(self, message: dict[str, Any]) -> None:
-        if self._process is not None and not self._process.send(message):
-            self.note(f"the engine does not take '{message['do']}'")
 
     def _hear(self, message: dict[str, Any]) -> None:
         """Handle one message of the engine."""
         event = message["event"]
-        self._heard = time.monotonic()
         if event == "ready" or message["v"] != process.PROTOCOL:
             self._greet(message)
             return
@@ -273,9 +240,10 @@ class Jobs:
                 self.note(f"engine: {event} for job {message.get('id')}, which is over")
             return
         if event == "progress" and job.state == RUNNING:
-            self._news, job.hint = self._heard, ""
+            self.engine.progressed()
+            job.hint = ""
             self._progressed(job, message)
-        elif self._doomed:
+        elif self.engine.doomed:
             return  # the job is over when the process is gone
         elif event == "result":
             self._answered(job, message)
@@ -285,10 +253,10 @@ class Jobs:
     def _greet(self, message: dict[str, Any]) -> None:
         theirs = message.get("protocol", message["v"])
         if theirs == process.PROTOCOL:
-            self._ready = True
+            self.engine.ready = True
             self.note(f"engine {message.get('version')} is ready")
-        elif self.current is not None and self._process is not None:
-            self._process.kill()
+        elif self.current is not None:
+            self.engine.kill()
             text = words.OTHER_PROTOCOL.format(theirs=theirs, ours=process.PROTOCOL)
             self._finish(self.current, FAILED, text, "protocol")
 
@@ -329,42 +297,24 @@ class Jobs:
     # What happens when nothing is said.
 
     def _watch(self) -> None:
-        now = time.monotonic()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            self._deadlines.pop(0)[1]()
+        self.engine.enforce()
         job = self.current
-        if job is None or not self._sent or self._presenting or self._process is None:
+        if job is None or not self._sent or self._presenting:
             return
-        code = self._process.exitCode()
+        code = self.engine.exitCode()
         if code is not None:
-            self._process = None
             self._died(job, code)
         elif job.state == RUNNING:
-            self._listenFor(job, now)
-
-    def _listenFor(self, job: Job, now: float) -> None:
-        """Ask a silent engine whether it lives, and say what it answers; only the user ends it."""
-        if now - self._news < SILENT_S:
-            return
-        answered = self._heard > self._pinged
-        if answered and now - self._pinged > SILENT_S:
-            self._pinged = now
-            self._say({"do": "ping", "id": job.id})
-        elif answered:
-            self._hint(job, words.SLOW.format(seconds=now - self._news))
-        elif now - self._pinged > ANSWER_S:
-            self._hint(job, words.STUCK.format(seconds=now - self._heard))
-
-    def _hint(self, job: Job, text: str) -> None:
-        if text != job.hint:
-            job.hint = text
-            self._tell(job)
+            hint = self.engine.silence(job.id)
+            if hint is not None and hint != job.hint:
+                job.hint = hint
+                self._tell(job)
 
     def _died(self, job: Job, code: int) -> None:
         self.note(f"the engine's process ended with code {code}")
         if job.state == CANCELLING:
             self._finish(job, CANCELLED, words.STOPPED)
-        elif not self._ready:
+        elif not self.engine.ready:
             last = next((line for line in reversed(self._log) if " engine: " in line), "")
             why = last.partition(" engine: ")[2] or f"it ended at once with code {code}"
             self._finish(job, FAILED, words.NOT_STARTED.format(why=why.rstrip(".")), "start")
@@ -372,18 +322,6 @@ class Jobs:
             killed = code in (-9, -15, 137, 143)
             text, kind = (words.KILLED, "killed") if killed else (words.CRASHED, "crash")
             self._finish(job, FAILED, text, kind)
-
-    def _terminate(self) -> None:
-        if self._process is not None:
-            self.note("the engine does not stop: asking its processes to end")
-            self._doomed = True
-            self._process.terminate()
-            self._deadlines = [(time.monotonic() + KILL_AFTER_S, self._kill)]
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self.note("the engine does not end: ending its processes")
-            self._process.kill()
 
 
 def shared() -> Jobs:

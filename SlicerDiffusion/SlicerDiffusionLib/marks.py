@@ -24,6 +24,8 @@ ROLE = "BrainDiffusion.Role"
 PROVENANCE = "BrainDiffusion.Provenance"
 # The window's: the file that a volume was read from, and how it was then (braindiffusion_desktop/io.py).
 SOURCE, READ = "BrainDiffusion.Source", "BrainDiffusion.Read"
+# The window's too: what the user stated where that file leaves it open.
+STATED = "BrainDiffusion.Stated"
 # Node references from a result to the images that it was made from.
 INPUT = "BrainDiffusion.Input."
 
@@ -153,6 +155,14 @@ def recordOf(node: Any) -> dict[str, Any]:
 def readFrom(node: Any) -> dict[str, Any]:
     """How a volume was when the window read it; empty where it did not."""
     return _object(node, READ)
+
+
+def stated(node: Any) -> dict[str, Any]:
+    """What the user stated when a volume was read: `frame`, which image of the file it is, and `orientation`;
+    each None where the file leaves nothing open.
+    """
+    said = _object(node, STATED)
+    return {key: said.get(key) for key in ("frame", "orientation")}
 
 
 def _object(node: Any, attribute: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Generator
 from typing import Any
 
-from . import findings, history, report, say, surfaces, view
+from . import findings, history, legend, report, say, surfaces, view
 from .job import Complaint
 from .overlaypanel import OverlayPanel
 from .stepper import Stepper
@@ -98,6 +98,7 @@ class ResultPanel:
         """Show a run in the panel; the views stay as they are. None shows nothing."""
         if entry is None or self.entry is None or entry.run != self.entry.run:
             say.say(self.said, "")
+            self._making = None
         self.entry = entry
         self.widget.setVisible(entry is not None)
         parts = entry.parts if entry is not None else view.Parts()
@@ -116,22 +117,53 @@ class ResultPanel:
         self.originText.setText(f"<table>{rows}</table>")
         self._onThreshold(self.overlays.value())
 
-    def showInViews(self, layout: int | None = None) -> None:
-        """Show the run in the views, in this layout or in the one that was chosen last."""
+    def showInViews(self, layout: int | None = None, strongest: bool = False) -> None:
+        """Show the run in the views, in this layout or in the one that was chosen last.
+
+        strongest: go to the strongest finding. It happens in steps; the user's thread is free between two.
+        """
         if self.entry is None or self._over:
             return
         self.layout = layout if layout is not None else self.layout
+        self._making = self._steps(self.entry, strongest)
+        self._step()
+
+    def _steps(self, entry: history.Entry, strongest: bool) -> Generator[None, None, None]:
+        """Views, their contents, legends, surfaces."""
+        yield from view.prepare(self.layout)
         self._showing = True
         try:
             view.setLayout(self.layout)
         finally:
             self._showing = False
-        view.show(self.entry.parts, self.overlays.overlay, self.overlays.opacityShare())
+        yield
+        parts = entry.parts
+        view.show(parts, self.overlays.overlay, self.overlays.opacityShare())
         self.stepper.showInViews()
-        view.showSlicesIn3D(self.layout == view.ONE_3D)
-        self._showSurfaces()
-        self._fitLater()
-        self.inViews = self.entry.run
+        yield
+        for volume in parts.maps:
+            legend.renew(volume)
+            yield
+        yield from view.showSlicesIn3D(self.layout == view.ONE_3D)
+        view.fitToSizes(parts)  # by now they have their size
+        if strongest:
+            self.findings.chooseStrongest()
+        self.inViews = entry.run
+        yield
+        yield from self._surfaces(entry)
+        self._lookLater()
+
+    def _step(self) -> None:
+        import qt
+
+        if self._making is None or self._over:
+            return
+        try:
+            next(self._making)
+        except StopIteration:
+            self._making = None
+        else:
+            qt.QTimer.singleShot(0, self._step)
 
     def refresh(self) -> None:
         """Look again what of the run is still in the scene."""
@@ -146,7 +178,10 @@ class ResultPanel:
             return
         if self._manager.property("layout") in (view.SIDE_BY_SIDE, view.THREE_PLANES):
             overlays = self.overlays
-            view.show(self.entry.parts, overlays.overlay, overlays.opacityShare(), columnsOnly=True)
+            parts = self.entry.parts
+            view.show(parts, overlays.overlay, overlays.opacityShare(), columnsOnly=True)
+            for volume in parts.maps:
+                legend.renew(volume)
             self.stepper.showInViews()
             self._fitLater()
         else:
@@ -175,38 +210,22 @@ class ResultPanel:
         if seen is not None:
             view.lookAt3D(seen)
 
-    def _showSurfaces(self) -> None:
+    def _lookLater(self) -> None:
+        import qt
+
+        qt.QTimer.singleShot(_RENDERED_MS, self._look)
+
+    def _surfaces(self, entry: history.Entry) -> Generator[None, None, None]:
         """Show the run's places as surfaces in the 3D views, and those of no other run."""
-        if self.entry is None:
-            return
-        own = self.entry.run
         for other in history.entries():
-            if other.run != own:
+            if other.run != entry.run:
                 for node in _places(other.parts):
                     view.showSurfaces(node, False)
-        self._making = self._surfaces(_places(self.entry.parts))
-        self._makeSurfaces()
-
-    def _surfaces(self, nodes: list[Any]) -> Generator[None, None, None]:
-        for node in nodes:
+        for node in _places(entry.parts):
             yield from surfaces.make(node)
             if node.GetScene() is not None:
                 view.showSurfaces(node, True)
             yield
-
-    def _makeSurfaces(self) -> None:
-        """Take a step; the user's thread is free between two."""
-        import qt
-
-        if self._making is None or self._over:
-            return
-        try:
-            next(self._making)
-        except StopIteration:
-            self._making = None
-            qt.QTimer.singleShot(_RENDERED_MS, self._look)
-        else:
-            qt.QTimer.singleShot(0, self._makeSurfaces)
 
     def _onThreshold(self, threshold: float) -> None:
         own, total = self.overlays.runThreshold, self.findings.count()

@@ -101,6 +101,7 @@ class Run(job.Work):
                 "source": source,
                 "sha256": sha256,
                 "synthetic": marks.isSynthetic(image),
+                **(marks.stated(image) if isScan else {}),
             }
         return {
             "task": self.task.name,

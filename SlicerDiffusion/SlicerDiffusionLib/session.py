@@ -148,8 +148,7 @@ class Session:
     def _showInViews(self) -> None:
         """Show what was found in the views, first of all the strongest of it."""
         if not self._over:
-            self.result.showInViews()
-            self.result.findings.chooseStrongest()
+            self.result.showInViews(strongest=True)
 
     def _copyReport(self, nodes: dict[str, Any], job: Job | None = None) -> None:
         report.toClipboard(nodes, self.logic.jobs.logText(), job or self.history.last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ ORIGINAL, RESULT, MAP = "Original", "Result", "Map"
 _COLUMNS = ((ORIGINAL, "#8a9199"), (RESULT, "#5b9bd5"), (MAP, "#e8743b"))
 # Plane: the standard view that is turned and placed like it.
 _PLANES = {"Axial": "Red", "Sagittal": "Yellow", "Coronal": "Green"}
+_ROWS = {SIDE_BY_SIDE: ["Axial"], THREE_PLANES: list(_PLANES)}
 _VIEW_GROUP = 1
 OPACITY = 0.6
 # The ball around a box is larger than what is seen of the box.
@@ -82,9 +84,40 @@ def registerLayouts() -> None:
     node = manager.layoutLogic().GetLayoutNode() if manager is not None else None
     if node is None:
         return
-    for number, planes in ((SIDE_BY_SIDE, ["Axial"]), (THREE_PLANES, list(_PLANES))):
+    for number, planes in _ROWS.items():
         if not node.IsLayoutDescription(number):
             node.AddLayoutDescription(number, layoutXml(planes))
+
+
+def prepare(number: int) -> Generator[None, None, None]:
+    """Make the views of a layout that are not there yet, hidden, one in a step: together they take long."""
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return
+    for plane in _ROWS.get(number, []):
+        for column, color in _COLUMNS:
+            if f"{column}{plane}" not in sliceNodes():
+                manager.viewWidget(_addSliceNode(plane, column, color))
+                yield
+
+
+def _addSliceNode(plane: str, column: str, color: str) -> Any:
+    """The node of a view, as `_row` describes it; the layout takes it over."""
+    import slicer
+
+    scene = slicer.mrmlScene
+    node = scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's defaults
+    node.UnRegister(None)
+    for setName in (node.SetSingletonTag, node.SetName, node.SetLayoutName):
+        setName(f"{column}{plane}")
+    node.SetLayoutLabel(column)
+    node.SetLayoutColor([int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+    node.SetViewGroup(_VIEW_GROUP)
+    node = scene.AddNode(node)
+    node.SetOrientation(plane)
+    return node
 
 
 def setLayout(number: int) -> None:
@@ -135,8 +168,6 @@ def show(parts: Parts, overlay: Any = None, opacity: float = OPACITY, columnsOnl
         composite.SetForegroundOpacity(opacity if front is not None else 0.0)
         if refit:
             fit(name, keepPlace=bool(column))
-    for volume in parts.maps:
-        legend.renew(volume)
     levels.share([parts.input, parts.image if _isLikeInput(parts.image) else None])
 
 
@@ -238,11 +269,12 @@ def showSurfaces(segmentation: Any, shown: bool) -> None:
         display.SetVisibility2DOutline(False)
 
 
-def showSlicesIn3D(shown: bool) -> None:
-    """Show the three standard slices in 3D, to see where surfaces lie."""
+def showSlicesIn3D(shown: bool) -> Generator[None, None, None]:
+    """Show the three standard slices in 3D, to see where surfaces lie; one in a step."""
     for name, node in sliceNodes().items():
-        if name in _PLANES.values():
+        if name in _PLANES.values() and bool(node.GetSliceVisible()) != shown:
             node.SetSliceVisible(shown)
+            yield
 
 
 def lookAt3D(volume: Any) -> None:

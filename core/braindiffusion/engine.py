@@ -300,6 +300,8 @@ def _identity(source: Any, volume: Volume) -> dict[str, Any]:
         if is_path
         else volume.meta.get("source", "memory"),
         "sha256": volume.meta.get("sha256"),
+        "frame": volume.meta.get("frame"),
+        "orientation": volume.meta.get("orientation"),
         "content_hash": volume.content_hash(),
         "shape": list(volume.data.shape),
         "affine": volume.affine.tolist(),

@@ -11,6 +11,17 @@ class Refused(BrainDiffusionError):
     """The input cannot be used; the message says why."""
 
 
+class Unanswered(Refused):
+    """The file leaves open what only its user knows, and nothing is guessed; the message says what to state.
+
+    asked: "frame", which of its `images` is meant, counted from 0; or "orientation".
+    """
+
+    def __init__(self, message: str, asked: str, images: int = 1) -> None:
+        super().__init__(message)
+        self.asked, self.images = asked, images
+
+
 class WrongParameters(BrainDiffusionError):
     """A parameter is unknown, missing or out of range, or there is no such task; the message says which."""
 

@@ -23,7 +23,8 @@ class Handed:
     """An image that a viewer hands over: voxels in the NRRD file `path`, and where they lie.
 
     affine: voxel index -> RAS millimetre. name: what the viewer calls it. source: the file that the viewer
-    read it from. sha256: of that file, where the viewer knows it. synthetic: made-up voxels are in it.
+    read it from. sha256: of that file, where the viewer knows it. synthetic: made-up voxels are in it. frame,
+    orientation: what the user stated when the viewer read the file, which left it open.
     """
 
     path: str
@@ -32,6 +33,8 @@ class Handed:
     source: str | None = None
     sha256: str | None = None
     synthetic: bool = False
+    frame: int | None = None
+    orientation: str | None = None
 
     __pydantic_config__ = {"extra": "forbid"}
 
@@ -40,8 +43,9 @@ class Handed:
         """`Volume.meta` of it; the gate counts the bytes of a source that is a NIfTI file."""
         known = {"name": self.name, "format": "a viewer's", "units": "mm", "synthetic": self.synthetic}
         source = self.source or self.name
-        told = {"source": source, "sha256": self.sha256}
-        return known | {key: value for key, value in told.items() if value}
+        told = {"source": source, "sha256": self.sha256, "orientation": self.orientation}
+        frame = {} if self.frame is None else {"frame": self.frame}
+        return known | frame | {key: value for key, value in told.items() if value}
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,13 @@ class _Queue(QtCore.QObject):
         return True
 
     def _next(self) -> None:
-        self._spent = False
-        while self._waiting and not self._spent:
-            self._waiting.pop(0).render_if_seen()
+        if self._spent:  # by a picture that was painted in this very turn
+            self._spent = False
+        else:
+            while self._waiting and not self._spent:
+                self._waiting.pop(0).render_if_seen()
+        if self._waiting or self._spent:
+            self._timer.start(0)
 
 
 @cache

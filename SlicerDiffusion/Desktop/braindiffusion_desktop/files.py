@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 import vtk
@@ -12,9 +12,13 @@ from PySide6 import QtCore, QtWidgets
 
 from braindiffusion.paths import resources
 
+from . import questions
 from .io import NOTES, Loading
 from .iomanager import damage_of_scene
 from .kept import remember_scene
+
+if TYPE_CHECKING:
+    from braindiffusion.errors import Unanswered
 
 SAMPLE = Path("samples") / "sample-patient.nii.gz"
 _SCENES = (".mrb", ".mrml")
@@ -42,13 +46,43 @@ class Files(QtCore.QObject):
         self._window = window
         self._settings = window.core.settings()
         self._going: list[Loading] = []
+        self._asked: list[tuple[Path, dict[str, Any], Unanswered]] = []
         self._refusals: list[str] = []  # of what is being opened together, such as the files of one drop
         self._notes: list[str] = []
 
     @property
     def busy(self) -> bool:
-        """Whether something is being read."""
-        return any(loading.going for loading in self._going)
+        """Whether something is being read, or asked about."""
+        return bool(self._asked) or any(loading.going for loading in self._going)
+
+    # -- scans
+
+    def _read(self, path: Path, stated: dict[str, Any]) -> None:
+        loading = Loading(
+            path,
+            lambda node: self._loaded(path, node),
+            self.refuse,
+            ask=lambda left_open: self._ask(path, stated, left_open),
+            **stated,
+        )
+        self._going = [other for other in self._going if other.going] + [loading]
+        self._say()
+
+    def _ask(self, path: Path, stated: dict[str, Any], left_open: Unanswered) -> None:
+        """Let the user state what a file leaves open, one file at a time; without a user it is refused."""
+        if not self._window.interactive:
+            self.refuse(str(left_open))
+            return
+        self._asked.append((path, stated, left_open))
+        if len(self._asked) > 1:
+            return  # another file's question is before the user
+        while self._asked:
+            path, stated, left_open = self._asked[0]
+            answer = questions.ask(self._window, path, left_open)
+            del self._asked[:1]
+            if answer:
+                self._read(path, stated | answer)
+        self._say()
 
     # -- what a path leads to
 
@@ -63,9 +97,7 @@ class Files(QtCore.QObject):
         elif path.is_file() and (kind := slicer.app.ioManager().fileType(str(path))) != "VolumeFile":
             self._open_node(path, kind)
         else:
-            loading = Loading(path, lambda node: self._loaded(path, node), self.refuse)
-            self._going = [other for other in self._going if other.going] + [loading]
-            self._say()
+            self._read(path, {})
 
     def open_sample(self) -> None:
         """Open the made-up patient that comes with the program."""
@@ -89,8 +121,8 @@ class Files(QtCore.QObject):
             said = [*self._refusals, *self._notes]
             more = [f"(and {len(said) - _MOST_SENTENCES} more)"] if len(said) > _MOST_SENTENCES else []
             banner.error(" ".join(said[:_MOST_SENTENCES] + more))
-        elif self.busy:
-            banner.news(f"Opening {', '.join(one.path.name for one in self._going if one.going)} …")
+        elif reading := [one.path.name for one in self._going if one.going]:
+            banner.news(f"Opening {', '.join(reading)} …")
         elif self._notes:
             banner.news(" ".join(self._notes), _NOTES_S)
         elif banner.kind != "question":
@@ -202,5 +234,6 @@ class Files(QtCore.QObject):
         return str(Path(recent[0]).parent) if recent else str(Path.home())
 
     def finalize(self) -> None:
+        self._asked.clear()
         for loading in self._going:
             loading.cancel()

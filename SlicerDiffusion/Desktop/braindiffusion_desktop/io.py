@@ -11,9 +11,9 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -25,11 +25,18 @@ from .kept import remember
 from .readers import stem
 from .synthetic import SYNTHETIC
 
+if TYPE_CHECKING:
+    from braindiffusion.errors import Unanswered
+
 SOURCE = "BrainDiffusion.Source"
 """Attribute of a node: the file or folder that its voxels were read from."""
 READ = "BrainDiffusion.Read"
 """Attribute of a node, in JSON: `sha256` of that file; `process` that read it, time stamp of the `voxels` and
 their `affine` then, so that a later change shows.
+"""
+STATED = "BrainDiffusion.Stated"
+"""Attribute of a node, in JSON: `frame` and `orientation` as the user stated them for a file that leaves them
+open.
 """
 NOTES = "BrainDiffusion.Notes"
 """Attribute of a node: the gate's sentences, one a line."""
@@ -45,7 +52,7 @@ class Scan:
 
     image: the voxels (vtkImageData), float32 or an integer type for labels, without geometry. affine: (4, 4)
     voxel index -> RAS mm. window: darkest and brightest value that is told apart. sha256: of the
-    file or the series.
+    file or the series. stated: what the user said where the file leaves it open.
     """
 
     path: Path
@@ -56,6 +63,7 @@ class Scan:
     synthetic: bool
     labels: bool
     sha256: str | None = None
+    stated: dict[str, Any] = field(default_factory=dict)
 
 
 def read_scan(
@@ -64,7 +72,8 @@ def read_scan(
     """Read a NIfTI, NRRD, MHA or MGZ file or a folder of DICOM files; in any thread, as no node is touched.
 
     labels: the file is a label map. frame, orientation: as `braindiffusion.inspect`. Raises
-    braindiffusion.errors.Refused with one sentence for the user.
+    braindiffusion.errors.Refused with one sentence for the user, and of that kind Unanswered where a frame or
+    an orientation must be stated.
     """
     from braindiffusion.errors import Refused
     from braindiffusion.imaging import gate
@@ -72,12 +81,14 @@ def read_scan(
     path = Path(path).expanduser().absolute()
     verdict = gate.inspect(path, frame=frame, orientation=orientation, labels=labels, own_grid=True)
     if verdict.volume is None:
-        raise Refused(verdict.reason or f"{path.name} cannot be used.")
+        raise verdict.unanswered or Refused(verdict.reason or f"{path.name} cannot be used.")
     volume = verdict.volume
     synthetic = bool(volume.meta.get("synthetic"))
     image, window = _image(volume.data), _window(volume.data)
+    stated = {"frame": frame, "orientation": volume.meta.get("orientation")}
+    stated = {key: value for key, value in stated.items() if value is not None}
     digest = volume.meta.get("sha256")
-    return Scan(path, image, volume.affine, window, verdict.notes, synthetic, labels, digest)
+    return Scan(path, image, volume.affine, window, verdict.notes, synthetic, labels, digest, stated)
 
 
 def _image(data: np.ndarray) -> Any:
@@ -113,6 +124,7 @@ def add_scan(scan: Scan, *, name: str | None = None, show: bool = True) -> Any:
     remember(node, scan.path)
     node.SetAttribute(SOURCE, str(scan.path))
     node.SetAttribute(READ, _read_now(node, scan))
+    node.SetAttribute(STATED, json.dumps(scan.stated) if scan.stated else None)
     node.SetAttribute(NOTES, "\n".join(scan.notes) or None)
     node.SetAttribute(SYNTHETIC, "YES" if scan.synthetic else None)
     if show:
@@ -148,16 +160,18 @@ class Loading:
         loaded: Callable[[Any], None],
         refused: Callable[[str], None],
         *,
+        ask: Callable[[Unanswered], None] | None = None,
         name: str | None = None,
         show: bool = True,
         **options: Any,
     ) -> None:
         """Begin. `loaded(node)` or `refused(sentence)` is called from the event loop, once.
 
-        Options as `read_scan`. What is wrong with the window itself is raised from the event loop.
+        ask: called instead of `refused` where the user can state what the file leaves open. Options as
+        `read_scan`. What is wrong with the window itself is raised from the event loop.
         """
         self.path = Path(path)
-        self._loaded, self._refused = loaded, refused
+        self._loaded, self._refused, self._ask = loaded, refused, ask
         self._name, self._show = name, show
         self._answers: queue.SimpleQueue[Scan | Exception] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, kwargs=options, daemon=True, name="read scan")
@@ -174,14 +188,16 @@ class Loading:
             self._answers.put(error)
 
     def _look(self) -> None:
-        from braindiffusion.errors import BrainDiffusionError
+        from braindiffusion.errors import BrainDiffusionError, Unanswered
 
         try:
             answer = self._answers.get_nowait()
         except queue.Empty:
             return
         self.cancel()
-        if isinstance(answer, BrainDiffusionError):
+        if isinstance(answer, Unanswered) and self._ask is not None:
+            self._ask(answer)
+        elif isinstance(answer, BrainDiffusionError):
             self._refused(str(answer))
         elif isinstance(answer, Exception):
             raise answer

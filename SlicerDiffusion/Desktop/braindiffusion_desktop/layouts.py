@@ -114,7 +114,17 @@ class LayoutManager(QtCore.QObject):
     threeDViewCount = QtCore.Property(int, lambda self: len(self._of(ThreeDWidget)))
 
     def viewWidget(self, node: Any) -> Frame | None:
-        return self._kept.get(node.GetID())
+        """The view of a view node, made where it is not there yet; None where this window has none for it."""
+        identifier = node.GetID()
+        kind = _FRAMES.get(node.GetClassName())
+        if identifier not in self._kept and kind is not None and node.GetScene() is not None:
+            frame = self._kept[identifier] = kind(node)
+            frame.hide()
+            frame.setParent(self.viewport)
+            if isinstance(frame, SliceWidget):
+                self._set_up(frame)
+                self._new += [] if _compares(frame) else [frame]
+        return self._kept.get(identifier)
 
     def mrmlSliceLogics(self) -> vtk.vtkCollection:
         return slicer.app.applicationLogic().GetSliceLogics()
@@ -266,18 +276,13 @@ class LayoutManager(QtCore.QObject):
         """The view of a <view> element: the one that is kept, or a new one."""
         kind, tag = element.get("class", ""), element.get("singletontag", "")
         node = slicer.mrmlScene.GetSingletonNode(tag, kind) if tag else None
-        if kind not in _FRAMES or node is None:
+        frame = self.viewWidget(node) if node is not None else None
+        if frame is None:
             return QtWidgets.QLabel("This window cannot show this kind of view.", alignment=Qt.AlignCenter)
-        identifier = node.GetID()
-        if identifier not in self._kept:
-            frame = self._kept[identifier] = _FRAMES[kind](node)
-            if isinstance(frame, SliceWidget):
-                self._set_up(frame)
-                self._new += [] if _compares(frame) else [frame]
         node.SetMappedInLayout(1)
-        self._shown.append(identifier)
-        self._kept[identifier].show()
-        return self._kept[identifier]
+        self._shown.append(node.GetID())
+        frame.show()
+        return frame
 
     def _put_away(self, frame: Frame) -> None:
         node = frame.view.node

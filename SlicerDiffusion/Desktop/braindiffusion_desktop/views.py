@@ -67,6 +67,12 @@ def _register(logic: Any, get: str, put: str) -> None:
     logic.SetMRMLScene(slicer.mrmlScene)
 
 
+def _are_models_cut() -> bool:
+    """Whether there are models that slices are drawn through, besides those that are slices themselves."""
+    models = slicer.util.getNodesByClass("vtkMRMLModelNode")
+    return not all(map(slicer.vtkMRMLSliceLogic.IsSliceModelNode, models))
+
+
 class MRMLView(RenderWidget):
     """What slice and 3D views share; `node` is the view node, `logic` the view's MRML logic."""
 
@@ -78,14 +84,18 @@ class MRMLView(RenderWidget):
         self.render_window.AddRenderer(self._renderer)
         self.managers = slicer.vtkMRMLDisplayableManagerGroup()
         self.managers.SetRenderer(self._renderer)
-        self.watch.observe(self.managers, (vtk.vtkCommand.UpdateEvent,), self.scheduleRender)
         self.managers.Initialize(factory, self._renderer)
+        self._watch_managers()
         self.style_ = style
         style.SetDisplayableManagers(self.managers)
         self._corners = vtk.vtkCornerAnnotation()
         self._corners.SetMaximumFontSize(14)
         self._corners.SetNonlinearFontScaleFactor(0.3)
         self._corners.GetTextProperty().ShadowOn()
+
+    def _watch_managers(self) -> None:
+        """Draw again when one of them has something new."""
+        self.watch.observe(self.managers, (vtk.vtkCommand.UpdateEvent,), self.scheduleRender)
 
     def renderer(self) -> vtk.vtkRenderer:
         return self._renderer
@@ -118,6 +128,7 @@ class SliceView(MRMLView):
     """
 
     asked = QtCore.Signal(QtCore.QPoint)
+    _has_models = _looks = False
 
     def __init__(self, node: Any, parent: QtWidgets.QWidget | None = None) -> None:
         factory = _factory(slicer.vtkMRMLSliceViewDisplayableManagerFactory, _SLICE_MANAGERS)
@@ -151,6 +162,27 @@ class SliceView(MRMLView):
         self.watch.observe(self.logic, (vtk.vtkCommand.ModifiedEvent,), self._update)
         self.watch.observe(node, (vtk.vtkCommand.ModifiedEvent,), self._update)
         self._update()
+
+    def _watch_managers(self) -> None:
+        update = (vtk.vtkCommand.UpdateEvent,)
+        for index in range(self.managers.GetDisplayableManagerCount()):
+            manager = self.managers.GetNthDisplayableManager(index)
+            models = manager.IsA("vtkMRMLModelSliceDisplayableManager")
+            self.watch.observe(manager, update, self._models_changed if models else self.scheduleRender)
+
+    def _models_changed(self, *_: Any) -> None:
+        if not self._looks:
+            self._looks = True
+            QtCore.QTimer.singleShot(0, self, self._look_at_models)
+
+    def _look_at_models(self) -> None:
+        """Draw again where there are models to be cut: each slice of each view is one, too, for 3D, and moves
+        with every turn of a wheel.
+        """
+        self._looks = False
+        before, self._has_models = self._has_models, _are_models_cut()
+        if before or self._has_models:
+            self.scheduleRender()
 
     @staticmethod
     def _make_slice_actor() -> vtk.vtkActor2D:

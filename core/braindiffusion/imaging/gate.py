@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import Refused
+from ..errors import Refused, Unanswered
 from . import geometry, io, nifti, voxels
 from .limits import check_size
 from .notes import Notes
@@ -29,13 +29,14 @@ class Verdict:
     status: "passed" (voxels and geometry are as the file has them; notes may still warn), "repaired"
     (something was changed, and a note says what) or "refused". notes: sentences for a clinician. reason: one
     sentence where refused, else None. volume: the admitted image, float32 (labels: their integer type), or
-    None where refused.
+    None where refused. unanswered: what a `frame` or an `orientation` would answer, where that is the reason.
     """
 
     status: Literal["passed", "repaired", "refused"]
     notes: tuple[str, ...]
     reason: str | None
     volume: Volume | None
+    unanswered: Unanswered | None = None
 
 
 def inspect(
@@ -58,7 +59,8 @@ def inspect(
     try:
         volume = _admit(source, frame, geometry.read_orientation(orientation), labels, own_grid, notes)
     except Refused as refusal:
-        return Verdict("refused", _said(notes), _capital(str(refusal)), None)
+        question = refusal if isinstance(refusal, Unanswered) else None
+        return Verdict("refused", _said(notes), _capital(str(refusal)), None, question)
     except MemoryError:
         reason = (
             f"{_capital(_name(source))} does not fit into memory; close other programs, or crop the image."
@@ -108,6 +110,8 @@ def _admit(
         voxels.check_contrast(name, data)
         voxels.check_cut(name, data, volume.affine, notes)
         volume = replace(volume, data=data)
+    if notes.stated:
+        volume = replace(volume, meta={**volume.meta, "orientation": notes.stated})
     if not own_grid:
         volume = geometry.straighten(name, volume, notes)
     geometry.warn_of_spacing(volume.spacing, volume.shape, notes)
@@ -142,6 +146,9 @@ def _from_memory(name: str, volume: Volume, frame: int | None, notes: Notes) -> 
     if path is not None and path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
         nifti.check_stored(path, nifti.read_header(path), Notes())
     check_size(name, volume.shape, volume.data.itemsize)
+    stated = volume.meta.get("orientation")
+    if stated:
+        notes.warn(f"{name} does not say how it lies in the head; {stated} was used as you stated.")
     return replace(volume, data=voxels.one_frame(name, volume.data, frame, notes))
 
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from ..errors import Refused
+from ..errors import Refused, Unanswered
 from .limits import check_size
 from .notes import Notes
 from .volume import Volume
@@ -48,7 +48,8 @@ def stated_affine(
 ) -> np.ndarray:
     """Affine of a file that holds no orientation, from what the user states; the grid's middle is put at 0.
 
-    Nothing is guessed: libraries disagree on what such a file means. Raises Refused where nothing was stated.
+    Nothing is guessed: libraries disagree on what such a file means. Raises Unanswered where nothing was
+    stated.
     """
     spacing = np.abs(spacing.astype(np.float64))
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
@@ -57,10 +58,11 @@ def stated_affine(
             "export the image again from where it was made."
         )
     if orientation is None:
-        raise Refused(
+        raise Unanswered(
             f"{name} does not say which side of the image is left, front or top; export it again in a form "
             "that does, such as DICOM, or, if you know it, state it as orientation, for example RAS (voxel "
-            "axes run to the right, the front and the top) or LAS (on the command line: --orientation RAS)."
+            "axes run to the right, the front and the top) or LAS (on the command line: --orientation RAS).",
+            "orientation",
         )
     affine = np.zeros((4, 4))
     for axis, letter in enumerate(orientation):
@@ -68,6 +70,7 @@ def stated_affine(
         affine[row, axis] = spacing[axis] * (1.0 if letter in "RAS" else -1.0)
     affine[3, 3] = 1.0
     affine[:3, 3] = -affine[:3, :3] @ (np.asarray(shape[:3]) - 1) / 2
+    notes.stated = orientation
     notes.repaired(
         f"{name} does not say how it lies in the head; {orientation} was used as you stated, "
         "with the middle of the image at 0 mm."

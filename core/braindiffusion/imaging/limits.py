@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import Refused
+from ..errors import Refused, Unanswered
 from .notes import Notes
 
 MAX_VOXELS = 1 << 30
@@ -98,16 +98,20 @@ def check_size(name: str, shape: Sequence[int], itemsize: int, stored_bytes: int
 
 
 def pick_frame(name: str, n_frames: int, frame: int | None, notes: Notes) -> int:
-    """Index of the one frame to read, from 0; raises Refused where there are several and none was chosen."""
+    """Index of the one frame to read, from 0; raises Unanswered where there are several and none was chosen,
+    and Refused where there is no such frame.
+    """
     if frame is not None and not 0 <= frame < n_frames:
         raise Refused(
             f"{name} has {n_frames} frame{'s' * (n_frames > 1)}, counted from 0, and no frame {frame}."
         )
     if n_frames > 1 and frame is None:
-        raise Refused(
+        raise Unanswered(
             f"{name} holds {n_frames} images of the head (times, echoes or directions), not one; "
             f"save one of them as a file of its own, or choose one with frame = 0 to {n_frames - 1} "
-            "(on the command line: --frame 0)."
+            "(on the command line: --frame 0).",
+            "frame",
+            n_frames,
         )
     if n_frames > 1:
         notes.repaired(f"Of the {n_frames} images in {name}, number {frame} (counted from 0) was used.")

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 class Notes:
     """Sentences for a clinician, in the order in which they arose.
 
-    `changed` is true once voxels or geometry differ from what the file holds.
+    `changed` is true once voxels or geometry differ from what the file holds; `stated` is the orientation
+    that rests on the user's word, as the file holds none.
     """
 
     sentences: list[str] = field(default_factory=list)
     changed: bool = False
+    stated: str | None = None
 
     def warn(self, sentence: str) -> None:
         """Say something; the image is as the file has it."""
