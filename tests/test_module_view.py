@@ -14,7 +14,7 @@ import module_scans
 from desktop_host import core  # noqa: F401
 from module_runs import logic  # noqa: F401
 from module_window import manager, views  # noqa: F401
-from SlicerDiffusionLib import corner, marks, outline, view
+from SlicerDiffusionLib import corner, legend, marks, outline, view
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -276,14 +276,13 @@ def test_a_legend_is_shown_in_views_that_are_younger_than_the_map(watched, heale
     nodes, parts = healed
     view.setLayout(view.SIDE_BY_SIDE)
     view.show(parts)
+    legend.renew(nodes["heatmap"])
     watched.settle()
-    shown = watched.manager.sliceWidget("MapAxial").sliceView()
-    legends = shown.displayableManagerByClassName("vtkMRMLColorLegendDisplayableManager")
-    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes["heatmap"])
-    assert legends.GetColorLegendActor(legend).GetVisibility()
-    original = watched.manager.sliceWidget("OriginalAxial").sliceView()
-    hidden = original.displayableManagerByClassName("vtkMRMLColorLegendDisplayableManager")
-    assert not hidden.GetColorLegendActor(legend).GetVisibility()
+    display = slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes["heatmap"])
+    for name, there in (("MapAxial", True), ("OriginalAxial", False)):
+        shown = watched.manager.sliceWidget(name).sliceView()
+        legends = shown.displayableManagerByClassName("vtkMRMLColorLegendDisplayableManager")
+        assert bool(legends.GetColorLegendActor(display).GetVisibility()) == there
 
 
 def test_original_and_healed_share_one_brightness_and_contrast_while_linked(watched, healed):
@@ -323,8 +322,6 @@ def test_columns_keep_their_run_when_another_scan_is_opened(watched, healed):
 @pytest.mark.parametrize("window, count", [((2, 8), 4), ((0, 0.2), 3), ((0, 1), 3), ((0, 8), 5)])
 def test_a_legend_has_few_and_short_numbers(healed, window, count):
     import slicer
-
-    from SlicerDiffusionLib import legend
 
     heat = healed[1].maps[0]
     heat.GetDisplayNode().SetWindowLevelMinMax(*window)

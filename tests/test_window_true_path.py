@@ -151,6 +151,7 @@ def test_load_run_jump_threshold_export_cancel_kill_rerun_save_and_reopen(window
 
 def _run(window: Any) -> Any:
     """Press Run: progress within a second, and a window that answers until the result is shown, too."""
+    _drawn(window)
     watch = Stopwatch(window)
     own, pressed = threading.get_native_id(), time.monotonic()
     kept = queued(os.getpid(), own)
@@ -165,13 +166,18 @@ def _run(window: Any) -> Any:
     assert job.state == "done", job.message
     result = window.module.session.result
     wait(lambda: result.inViews == job.work.id and result._making is None)
-    wait(lambda: not any(frame.view._stale for frame in window.layouts.frames()))
-    settle(20)
+    _drawn(window)
     watch.stop()
     assert len(watch.busy) > 100
     assert max(watch.busy) < LONGEST_BLOCK_S, f"busy for {max(watch.busy):.3f} s"
     assert max(watch.waited) < LONGEST_WAIT_S, f"away for {max(watch.waited):.3f} s"
     return latest(window)
+
+
+def _drawn(window: Any) -> None:
+    """Let all be done and drawn that was put off."""
+    wait(lambda: not any(frame.view._stale for frame in window.layouts.frames()))
+    settle(20)
 
 
 def _result_is_shown(window: Any, scan: Any, before: np.ndarray, entry: Any) -> None:

@@ -20,6 +20,7 @@ from braindiffusion_desktop.probe import DataProbe, place_words
 from desktop_events import affine_of, ball, bright_spot, head_with_spot, move, picture, settle, wait, wheel
 from desktop_window import red, show, slicer, views, window  # noqa: F401 (a fixture)
 from scene_volumes import add_volume
+from SlicerDiffusionLib.view import THREE_PLANES, prepare, setLayout
 
 LEFT = (-32.0, 10.0, 14.0)  # RAS mm of the spot in head_with_spot
 TURNED = Rotation.from_euler("xyz", [14, -11, 23], degrees=True).as_matrix()
@@ -213,6 +214,26 @@ def test_views_that_all_get_another_size_are_drawn_one_after_another_too(views):
     assert not any(view._stale for view in drawn), "a picture of all views shows all as they are"
 
 
+def test_views_of_a_layout_can_be_made_before_it_is_shown_one_in_a_step(views):
+    """All at once keep the user for too long; and they are those that the layout asks for."""
+    made = [set(views.sliceViewNames()) for _ in prepare(THREE_PLANES)]
+    assert [len(now - {"Red", "Green", "Yellow"}) for now in made] == list(range(1, 10))
+    assert len(views.frames()) == 4 and not views.sliceWidget("MapCoronal").isVisible()
+    frames = {name: views.sliceWidget(name) for name in made[-1]}
+    described = {name: _described(frame.mrmlSliceNode()) for name, frame in frames.items()}
+    assert described["MapCoronal"][:3] == ("Coronal", "Map", 1)
+    setLayout(THREE_PLANES)
+    settle()
+    assert {name: _described(frame.mrmlSliceNode()) for name, frame in frames.items()} == described
+    assert len(views.frames()) == 9 and all(frame in frames.values() for frame in views.frames())
+    assert frames["MapCoronal"].isVisible() and not frames["Red"].isVisible()
+    assert not list(prepare(THREE_PLANES)), "they are there"
+
+
+def _described(node):
+    return node.GetOrientation(), node.GetLayoutLabel(), node.GetViewGroup(), node.GetLayoutColor()
+
+
 def test_a_hidden_view_is_not_drawn(views):
     show(views, head_with_spot("RAS"))
     views.setLayout(4)
@@ -266,7 +287,7 @@ def test_scrolling_through_a_result_is_fast(window):
     result = window.module.session.result
     QTest.mouseClick(window.run_button(), Qt.MouseButton.LeftButton)
     wait(lambda: result.inViews and result._making is None)
-    result.showInViews(5611)
+    result.showInViews(THREE_PLANES)
     wait(lambda: result._making is None)
     drawn = {frame.view.node.GetLayoutName(): frame.view for frame in window.layouts.frames()}
     wait(lambda: not any(view._stale for view in drawn.values()))

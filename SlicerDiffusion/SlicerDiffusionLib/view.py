@@ -98,8 +98,9 @@ def prepare(number: int) -> Generator[None, None, None]:
         return
     for plane in _ROWS.get(number, []):
         for column, color in _COLUMNS:
-            if f"{column}{plane}" not in sliceNodes():
-                manager.viewWidget(_addSliceNode(plane, column, color))
+            if manager.sliceWidget(f"{column}{plane}") is None:
+                node = sliceNodes().get(f"{column}{plane}") or _addSliceNode(plane, column, color)
+                manager.viewWidget(node)
                 yield
 
 
