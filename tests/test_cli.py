@@ -16,6 +16,7 @@ import pytest
 
 import braindiffusion
 from braindiffusion import cli
+from braindiffusion.cli_commands import parser
 from braindiffusion.result import Result
 
 CORE = Path(braindiffusion.__file__).parents[1]
@@ -106,6 +107,7 @@ def test_json(toy, scan_file, tmp_path, capsys):
         (["toy", "MISSING", "-o", "OUT"], 3, ""),
         (["toy", "SCAN", "-o", "SCAN"], 4, "is a file"),
         (["toy", "SCAN", "-o", "FULL"], 4, "holds files that are not a result"),
+        (["toy", "SCAN", "-o", "x" * 300], 4, "cannot be written"),
         (["inspect"], 2, "INPUT"),
     ],
 )
@@ -166,7 +168,7 @@ def test_inspect_names_what_was_mended(scan, tmp_path, capsys):
     assert "repaired" in said[0] and len(said) >= 2
 
 
-def test_train_makes_a_plan_for_the_models_trainer(monkeypatch, capsys):
+def test_train_makes_a_plan_for_the_models_trainer(monkeypatch, tmp_path, capsys):
     from braindiffusion.cli_train import TRAINERS
 
     pytest.importorskip("torch")
@@ -174,9 +176,12 @@ def test_train_makes_a_plan_for_the_models_trainer(monkeypatch, capsys):
     for name in TRAINERS.values():
         module = importlib.import_module(f"braindiffusion.training.{name}")
         monkeypatch.setattr(module, "main", lambda plan, name=name: plans.append((name, plan)) or Path("ema"))
-    assert cli.main(["train", "t1-brain-2mm", "--hours", "0.5", "--resume", "x", "--batch", "4"]) == 0
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.touch()
+    words = ["train", "t1-brain-2mm", "--hours", "0.5", "--resume", str(checkpoint), "--batch", "4"]
+    assert cli.main(words) == 0
     name, plan = plans[0]
-    assert name == "prior" and plan.hours == 0.5 and plan.resume == Path("x") and plan.batch == 4
+    assert name == "prior" and plan.hours == 0.5 and plan.resume == checkpoint and plan.batch == 4
     assert plan.folder == Path("runs/t1-brain-2mm") and "'ema'" in capsys.readouterr().out
     for wrong in (["--hours", "-1"], ["--hours", "soon"], []):
         assert cli.main(["train", "t1-brain-2mm", *wrong]) == 2
@@ -191,13 +196,75 @@ def test_every_trainer_trains_the_model_of_its_name():
         assert importlib.import_module(f"braindiffusion.training.{module}").NAME == model
 
 
-def test_evaluate_passes_its_options_on(monkeypatch):
+def test_evaluate_measures_what_its_options_say(monkeypatch, capsys):
     calls = []
     module = types.ModuleType("braindiffusion.evaluation.run")
-    module.main = lambda argv: calls.append(argv)
+    module.measure = lambda options: calls.append(options) or Path("results.md")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert cli.main(["evaluate", "--only", "healing"]) == 0
-    assert calls == [["--only", "healing"]]
+    assert cli.main(["evaluate", "--only", "heal", "--quick"]) == 0
+    assert calls[0].only == "heal" and calls[0].quick and "'results.md'" in capsys.readouterr().out
+    assert calls[0].docs == CORE.parent / "docs", "a checkout's own page"
+    assert cli.main(["evaluate", "--only", "nonsense"]) == 2
+    said = capsys.readouterr().err
+    assert one_sentence(said) and "braindiffusion evaluate --help" in said and len(calls) == 1
+    assert cli.main(["evaluate", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(option in said for option in ("--only", "--quick", "--dae", "--folder", "--docs"))
+
+
+def test_outside_a_checkout_pages_go_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "braindiffusion" / "resources").mkdir(parents=True)
+    monkeypatch.setattr("braindiffusion.paths._PACKAGE", tmp_path / "braindiffusion")
+    assert parser().parse_args(["evaluate"]).docs == Path("docs")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "t1-brain-2mm", "--hours", "1"],
+        ["train", "brain-anatomy-2mm", "--hours", "1"],
+        ["train", "baseline-dae-2mm", "--hours", "1"],
+        ["evaluate"],
+    ],
+)
+def test_without_data_training_and_evaluation_say_what_to_set(command, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("BRAINDIFFUSION_DATA", str(tmp_path / "nonexistent"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command) == 4
+    said = capsys.readouterr().err
+    assert one_sentence(said) and "set BRAINDIFFUSION_DATA" in said and "nonexistent" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--resume", "gone.pt"), ("--batch", "0"), ("--workers", "-1")]
+)
+def test_training_checks_its_options_before_anything_is_loaded(option, value, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "braindiffusion.training.trainer", None)
+    assert cli.main(["train", "t1-brain-2mm", "--hours", "1", option, value]) == 2
+    assert one_sentence(capsys.readouterr().err)
+
+
+def test_a_fault_without_a_place_for_its_details_is_told(make_task, scan_file, tmp_path, capsys, monkeypatch):
+    def run(inputs, parameters, plan):
+        raise KeyError("no such thing")
+        yield
+
+    make_task("buggy", run=run)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert cli.main(["buggy", str(scan_file), "-o", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.splitlines(keepends=True)[-1]
+    assert one_sentence(error) and "KeyError" in error and "no folder for temporary files" in error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")
+def test_a_scan_whose_name_is_not_utf8_is_healed_and_recorded(toy, scan_file, tmp_path, capsys):
+    odd = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    scan_file.rename(odd)
+    assert cli.main(["toy", str(odd), "-o", str(tmp_path / "out")]) == 0
+    source = Result.load(tmp_path / "out").provenance["inputs"]["scan"]["source"]
+    assert source == str(tmp_path / r"M\xfcller.nii.gz")
 
 
 def test_schema_is_written_and_checked(toy, tmp_path, monkeypatch, capsys):

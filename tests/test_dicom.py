@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from braindiffusion.imaging import dicom
@@ -124,6 +126,49 @@ def test_one_slice(tmp_path: Path) -> None:
     assert "single slice" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [0, 100, 140])
+def test_an_unreadable_end_slice_without_an_ending_is_no_other_file(tmp_path: Path, kept: int) -> None:
+    paths = [path.rename(path.with_suffix("")) for path in write_series(tmp_path, DATA, AFFINE)]
+    paths[-1].write_bytes(paths[-1].read_bytes()[:kept])
+    reason = refusal(tmp_path)
+    assert paths[-1].name in reason and "a slice would be missing" in reason
+    assert "a slice would be missing" in refusal(paths[0])
+
+
+def test_a_file_named_otherwise_may_be_a_slice_and_is_said(tmp_path: Path) -> None:
+    write_series(tmp_path, DATA, AFFINE)
+    (tmp_path / "VERSION").write_text("7")
+    (tmp_path / ".hidden").write_text("7")
+    (tmp_path / "notes.txt").write_text("7")
+    volume, notes = passing(tmp_path)
+    assert np.array_equal(volume.data, DATA) and "no DICOM (VERSION)" in notes
+
+
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+def test_slices_without_preamble_are_read(tmp_path: Path, ending: str) -> None:
+    paths = write_series(tmp_path, DATA, AFFINE)
+    for number, path in enumerate([p.rename(p.with_suffix(ending)) for p in paths[-5:]]):
+        one = pydicom.dcmread(path)
+        if number % 2:  # all that stands before the header proper is gone
+            one.file_meta, one.preamble = FileMetaDataset(), None
+            one.save_as(path, enforce_file_format=False, implicit_vr=number > 2, little_endian=True)
+        else:
+            path.write_bytes(path.read_bytes()[132:])
+    volume, notes = passing(tmp_path)
+    assert notes == "" and np.array_equal(volume.data, DATA)
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    write_series(tmp_path / "elsewhere", DATA, AFFINE)
+    exam = tmp_path / "exam"
+    exam.mkdir()
+    (exam / "SE1").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (exam / "again").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (exam / "round").symlink_to(exam, target_is_directory=True)
+    volume, notes = passing(exam)
+    assert notes == "" and np.array_equal(volume.data, DATA)
+
+
 def test_copies_of_files_are_left_out(tmp_path: Path) -> None:
     for path in write_series(tmp_path, DATA, AFFINE)[:3]:
         shutil.copy(path, path.with_name("copy " + path.name))
@@ -206,6 +251,35 @@ def test_colour_and_segmentation(tmp_path: Path) -> None:
     assert "colour" in refusal(tmp_path / "rgb")
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"PixelSpacing": ["0", "1"]}, "no size"),
+        ({"PixelSpacing": ["-1", "1"]}, "no size"),
+        ({"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]}, "in the same direction"),
+    ],
+)
+def test_a_plane_that_spans_nothing(tmp_path: Path, tags: dict, words: str) -> None:
+    for path in write_series(tmp_path, DATA, AFFINE):
+        change(path, **tags)
+    assert words in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ContrastBolusAgent": "Gadovist"}, "contrast agent was given"),
+        ({"ContrastBolusAgent": "NONE", "BodyPartExamined": "BRAIN"}, ""),
+        ({"BodyPartExamined": "HEADNECK"}, ""),
+        ({"BodyPartExamined": "KNEE"}, "another part of the body (KNEE)"),
+    ],
+)
+def test_what_the_header_says_against_the_scan_is_noted(tmp_path: Path, tags: dict, words: str) -> None:
+    write_series(tmp_path, DATA, AFFINE, **tags)
+    notes = passing(tmp_path)[1]
+    assert words in notes and bool(words) == bool(notes)
+
+
 def test_other_modalities_are_named(tmp_path: Path) -> None:
     write_series(tmp_path, DATA, AFFINE, Modality="CT")
     assert "is CT, not MR" in passing(tmp_path)[1]
@@ -220,8 +294,6 @@ def test_jpeg_2000_is_opened(tmp_path: Path) -> None:
         writer.SetCompressor("JPEG2000")
         writer.SetFileName(str(path))
         writer.Execute(image)
-    import pydicom
-
     assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_compressed
     volume, _ = passing(tmp_path)
     assert np.array_equal(volume.data, DATA)

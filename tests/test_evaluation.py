@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from braindiffusion.cli_evaluate import add_evaluation_options
 from braindiffusion.evaluation import baselines, cases, crossfit, judged, run, write
 from braindiffusion.evaluation.cases import Case
 from braindiffusion.evaluation.implants import Lesion
@@ -181,7 +183,9 @@ def test_a_quick_run_is_kept_apart_and_says_so(tmp_path, monkeypatch):
             raise SystemExit(3)
 
     monkeypatch.setattr(run.importlib, "import_module", lambda name: Part)
+    monkeypatch.setattr(run, "require_data", lambda *names: tmp_path)
+    words = ["--quick", "--only", "prior", "--folder", str(tmp_path), "--device", "cpu", "--threads", "1"]
+    command = argparse.ArgumentParser()
+    add_evaluation_options(command)
     with pytest.raises(SystemExit):
-        run.main(
-            ["--quick", "--only", "prior", "--folder", str(tmp_path), "--device", "cpu", "--threads", "1"]
-        )
+        run.measure(command.parse_args(words))

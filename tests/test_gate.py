@@ -53,7 +53,31 @@ def test_a_detached_file_that_was_cut_short_is_refused(tmp_path: Path, suffix: s
     assert "cannot be read" in refusal(tmp_path / "a.mhd")
 
 
-@pytest.mark.parametrize("offset", [1e9, -8.0, np.nan, 3e38])
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("share", [0.01, 0.4, 0.99])
+def test_a_cut_file_is_counted_before_itk_complains(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, compressed: bool, share: float
+) -> None:
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(head().T), str(path), compressed)
+    whole = path.read_bytes()
+    assert "cut short" in refusal(cut(path, share))
+    assert capfd.readouterr().err == ""
+    path.write_bytes(whole)
+    assert np.array_equal(inspect(path, orientation="LPS").volume.data, head())
+
+
+def test_the_readers_own_remarks_are_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = save_nifti(tmp_path / "a.nii", head())
+    padded = path.read_bytes()
+    path.write_bytes(padded[:352] + bytes(8) + padded[352:])
+    patch(path, VOX_OFFSET, np.float32(360).tobytes())  # no multiple of 16
+    assert np.array_equal(passing(path)[0].data, head())
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("offset", [1e9, -8.0, 0.0, 348.0, np.nan, 3e38])
 def test_voxels_said_to_start_elsewhere(tmp_path: Path, offset: float) -> None:
     path = patch(save_nifti(tmp_path / "a.nii", head()), VOX_OFFSET, np.float32(offset).tobytes())
     refusal(path)
@@ -319,6 +343,22 @@ def test_frames_of_a_volume_in_memory_and_of_scaled_integers(tmp_path: Path) -> 
     assert np.array_equal(repair(path, frame=1)[0].data, data[..., 1].astype(np.int16) * 0.5 + 1)
     assert np.array_equal(passing(Volume(head(), np.eye(4)), frame=0)[0].data, head())
     assert "1 frame," in refusal(Volume(head(), np.eye(4)), frame=1)
+
+
+@pytest.mark.parametrize("source", [None, b"a.nii", head(), nib.Nifti1Image(head(), np.eye(4))])
+def test_what_is_no_path_and_no_volume_is_a_sentence(source: object) -> None:
+    assert "a path or as a Volume" in refusal(source)  # type: ignore[arg-type]
+
+
+def test_voxels_that_are_no_array_are_a_sentence() -> None:
+    assert "no array of numbers" in refusal(Volume([[[1.0, 2.0]]], np.eye(4)))  # type: ignore[arg-type]
+
+
+def test_a_path_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save_nifti(tmp_path / "a.nii", head())
+    assert np.array_equal(passing("~/a.nii")[0].data, head())
 
 
 # ---- exact

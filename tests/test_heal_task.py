@@ -34,6 +34,7 @@ from brain_scans import (
 )
 from braindiffusion import cli, engine, healing, segment
 from braindiffusion.anatomy import VENTRICLES
+from braindiffusion.diffusion.noise import LARGEST_SEED
 from braindiffusion.errors import BrainDiffusionError, Cancelled, Refused, WrongParameters
 from braindiffusion.healing import GUIDED_START, PARTIAL_LEVELS, composites
 from braindiffusion.heatmap import NormalMaps
@@ -223,7 +224,8 @@ def test_python_gives_the_command_lines_voxels_bit_for_bit(saved, result, world)
 def test_the_record_is_complete(saved, result):
     scan, folder = saved
     known = json.loads((folder / "result.json").read_text(encoding="utf-8"))["provenance"]
-    assert known["task"] == "heal" and known["seed"] == 7 and known["seeds"] == [7, 8]
+    assert known["task"] == "heal" and known["seed"] == 7
+    assert known["seeds"] == HealParameters(seed=7, samples=2).seeds()
     assert known["parameters"] == {
         "seed": 7, "samples": 2, "steps": 3, "method": "guided", "age": 40.0, "sex": "female",
         "threshold": None, "start": 5.0, "levels": "0.15, 0.3, 0.6", "keep_samples": False,
@@ -282,6 +284,24 @@ def test_the_seed_is_what_the_voxels_depend_on(world):
     assert not alone["spread"].volume.data.any()
     spread = first["spread"].volume.data[frame_of(SICK).to_native(world.truth()) > 0.9]
     assert 0.2 * SHADE < np.median(spread) < SHADE, "two samples in three steps"
+
+
+def test_runs_of_neighbouring_seeds_share_no_sample():
+    """Who averages the runs of seeds 0 to 99 averages that many times four samples."""
+    drawn = [seed for run in range(100) for seed in HealParameters(seed=run).seeds()]
+    assert len(set(drawn)) == len(drawn) == 400
+    assert all(0 <= seed <= LARGEST_SEED for seed in drawn)
+    assert (
+        HealParameters(seed=LARGEST_SEED, samples=16).seeds()[:4] == HealParameters(seed=LARGEST_SEED).seeds()
+    )
+
+
+def test_a_sample_does_not_depend_on_how_many_there_are(world):
+    few, many = (heal(SICK, seed=3, samples=n, keep_samples=True)["samples"].volumes for n in (1, 3))
+    changed = (few[0].data != SICK.data) & (many[0].data != SICK.data)
+    assert changed.sum() > 300
+    same, other = (np.median(np.abs(a.data - b.data)[changed]) for a, b in ((few[0], many[0]), many[:2]))
+    assert same < 0.1 * other, "only the border of what is changed depends on all samples together"
 
 
 def test_one_sample_at_a_time_gives_the_same_voxels(world):
@@ -489,7 +509,12 @@ def test_the_levels_of_partial_diffusion_are_asked_for(world, monkeypatch):
     assert asked == [(0.2, 0.4)]
 
 
-@pytest.mark.parametrize("levels", ["", "much", "0.3, -1", [0.001], "1 " * 9])
+@pytest.mark.parametrize("levels", [0.3, "0.3", [0.3], (0.3,), np.float32(0.3)])
+def test_one_level_of_partial_diffusion_is_given_as_a_number_or_a_list(levels):
+    assert HealParameters.parse({"levels": levels}).noise() == (0.3,)
+
+
+@pytest.mark.parametrize("levels", ["", "much", "0.3, -1", [0.001], "1 " * 9, 0.001, None, object()])
 def test_levels_that_are_none_are_one_sentence(levels):
     with pytest.raises(WrongParameters, match="one to eight numbers between 0.02 and 10"):
         HealParameters.parse({"levels": levels})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 
 import numpy as np
@@ -163,3 +164,16 @@ def test_summary_is_plain(result):
     assert said[1] == "1 place differs from what the model knows of healthy brains (not a diagnosis):"
     assert said[2].startswith("  1. right white matter: ") and " ml, peak z 8" in said[2]
     assert "Note: A box is no brain." in said
+
+
+def test_each_finding_says_whether_it_is_brighter_or_darker(result, tmp_path):
+    result.findings[0].update(direction="darker than expected", agreement=0.75)
+    assert " ml, darker than expected, peak z 8" in summary(result)
+    with (result.save(tmp_path / "out") / "findings.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == [
+        "number", "volume (ml)", "peak (z)", "x, right (mm)", "y, anterior (mm)", "z, superior (mm)", "side",
+        "structure", "direction", "agreement",
+    ]  # fmt: skip
+    assert row["direction"] == "darker than expected"
+    assert row["agreement"] == "0.75"

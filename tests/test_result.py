@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from braindiffusion.errors import BrainDiffusionError
-from braindiffusion.result import Artifact, Result, check_folder
+from braindiffusion.result import Artifact, Result
+from braindiffusion.result_folder import check_folder
 
 
 @pytest.fixture
@@ -212,6 +215,85 @@ def test_a_failed_save_keeps_the_earlier_result(result, tmp_path):
     with pytest.raises(BrainDiffusionError, match="broken disk"):
         result.save(folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_failed_save_leaves_what_others_wrote_meanwhile(result, tmp_path):
+    """Two jobs begin in a new folder of results; one is done when the other one's disk is full."""
+    results = tmp_path / "study" / "results"
+    draw = result["picture"].draw
+
+    def other_job_first(path):
+        result["picture"].draw = draw
+        result.save(results / "sub-02")
+        raise OSError(errno.ENOSPC, "No space left")
+
+    result["picture"].draw = other_job_first
+    with pytest.raises(BrainDiffusionError, match="the disk is full"):
+        result.save(results / "sub-01")
+    assert [folder.name for folder in results.iterdir()] == ["sub-02"]
+    assert Result.load(results / "sub-02").task == "heal"
+
+
+def cut_off(monkeypatch, moves: int, fault: BaseException) -> None:
+    """Lets a save move that many files and then fails once."""
+    left, move = [moves], os.replace
+
+    def replace(source, target):
+        left[0] -= 1
+        if left[0] == -1:
+            raise fault
+        move(source, target)
+
+    monkeypatch.setattr("braindiffusion.result_folder.os.replace", replace)
+
+
+@pytest.mark.parametrize("moves", [0, 1, 3, 7, 9, 12])
+def test_a_replacement_that_is_interrupted_keeps_the_earlier_result(result, tmp_path, monkeypatch, moves):
+    folder = result.save(tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    result["findings"].rows[0]["volume_ml"] = 99.0
+    result.artifacts.append(Artifact("more", "table", rows=[{"a": 1}]))
+    cut_off(monkeypatch, moves, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        result.save(folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert Result.load(result.save(folder)).findings[0]["volume_ml"] == 99.0
+
+
+def test_a_save_that_was_killed_is_in_nobodys_way(result, tmp_path, monkeypatch):
+    """Killed while files were moved: the next run finds what was there before, and then replaces it."""
+    folder = result.save(tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    (folder / ".unfinished-old").mkdir()
+    (folder / ".unfinished-old" / "half.nii.gz").write_bytes(b"half")
+    with monkeypatch.context() as patch:
+        patch.setattr("braindiffusion.result_folder._put_back", lambda *places: None)
+        patch.setattr("braindiffusion.result_folder.shutil.rmtree", lambda *places, **options: None)
+        cut_off(patch, 9, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            result.save(folder)
+    assert not (folder / "result.json").exists()
+    check_folder(folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+    result.save(folder)
+    assert sorted(file.name for file in folder.iterdir()) == sorted(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")
+def test_a_file_name_that_is_not_utf8_can_be_recorded(result, scan, tmp_path):
+    source = os.fsdecode(b"/archive/M\xfcller.nii.gz")
+    result.provenance["inputs"] = {"scan": {"source": source}}
+    result.notes = [f"{source} was repaired."]
+    back = Result.load(result.save(tmp_path / os.fsdecode(b"M\xfcller")))
+    assert back.provenance["inputs"]["scan"]["source"] == r"/archive/M\xfcller.nii.gz"
+    assert back.notes == [r"/archive/M\xfcller.nii.gz was repaired."]
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_run(tmp_path):
+    for folder in (tmp_path / ("x" * 300), tmp_path / "new" / ("x" * 300)):
+        with pytest.raises(BrainDiffusionError, match="cannot be written"):
+            check_folder(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nan_never_reaches_the_manifest(result, tmp_path):

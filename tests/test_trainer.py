@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader
 
 import braindiffusion
+from braindiffusion.errors import BrainDiffusionError, Cancelled
 from braindiffusion.training import trainer
 from braindiffusion.training.trainer import Batch, Ema, Plan, Stream, rate, train
 
@@ -154,8 +156,16 @@ def test_a_run_goes_on_from_shipped_weights(tmp_path, steps):
 def test_weights_of_another_network_are_refused(tmp_path, steps):
     train(nn.Conv3d(1, 1, 1), Draw(), loss_of, plan(tmp_path, steps(2)))
     for file in ("checkpoint.pt", "ema.safetensors"):
-        with pytest.raises(RuntimeError, match="size mismatch"):
+        with pytest.raises(BrainDiffusionError, match="of this network; give another file"):
             train(tiny(), Draw(), loss_of, plan(tmp_path, steps(2), resume=tmp_path / file))
+
+
+@pytest.mark.parametrize("name", ["notes.pt", "notes.safetensors"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, steps, name):
+    for content in (b"", b"no weights at all"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BrainDiffusionError, match=f"{name}' holds no checkpoint"):
+            train(tiny(), Draw(), loss_of, plan(tmp_path / "run", steps(2), resume=tmp_path / name))
 
 
 def test_a_step_that_is_not_finite_is_left_out(tmp_path, steps):
@@ -189,12 +199,28 @@ def test_a_failed_save_leaves_the_old_files(tmp_path, steps, monkeypatch):
 def test_it_saves_while_it_runs(tmp_path, steps):
     def interrupted(net: nn.Module, batch: Batch) -> Tensor:
         if (tmp_path / "ema.safetensors").exists():
+            raise RuntimeError("the card failed")
+        return loss_of(net, batch)
+
+    with pytest.raises(RuntimeError):
+        train(tiny(), Draw(), interrupted, plan(tmp_path, steps(100), save_every_s=10))
+    assert 3 <= checkpoint(tmp_path)["ema_steps"] <= 8
+
+
+def test_a_run_that_is_stopped_is_saved_and_says_how_to_go_on(tmp_path, steps):
+    draw = Draw()
+
+    def stopped(net: nn.Module, batch: Batch) -> Tensor:
+        if len(draw.seeds) > 2 * 12:
             raise KeyboardInterrupt
         return loss_of(net, batch)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny(), Draw(), interrupted, plan(tmp_path, steps(100), save_every_s=10))
-    assert 3 <= checkpoint(tmp_path)["ema_steps"] <= 8
+    file = tmp_path / "a" / "checkpoint.pt"
+    with pytest.raises(Cancelled, match=re.escape(f"Stopped; go on with --resume {file}.")):
+        train(tiny(), draw, stopped, plan(tmp_path / "a", steps(100)))
+    assert checkpoint(tmp_path / "a")["ema_steps"] == 12
+    train(tiny(9), Draw(), loss_of, plan(tmp_path / "b", steps(5), resume=file))
+    assert checkpoint(tmp_path / "b")["ema_steps"] == 17
 
 
 def test_training_has_the_threads_that_were_asked_for(tmp_path, steps):

@@ -16,7 +16,8 @@ from braindiffusion import engine
 from braindiffusion.imaging.gate import admit
 from braindiffusion.imaging.volume import Volume
 from braindiffusion.paths import resources
-from braindiffusion.result import HANDOVER, Result
+from braindiffusion.result import Result
+from braindiffusion.result_folder import HANDOVER
 from scan_files import save_nifti
 from worker_viewer import Viewer, hand, left_in, received
 

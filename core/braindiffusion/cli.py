@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .cli_commands import parser  # here, as a package that it needs can be missing
 
         options, rest = parser().parse_known_args(arguments)
-        if rest and options.command != "evaluate":
+        if rest:
             raise WrongParameters(
                 f"There is no option '{rest[0]}' here; see 'braindiffusion {options.command} --help'."
             )
-        return options.act(options, rest)
+        return options.act(options)
     except SystemExit as end:  # argparse's --help and --version
         return end.code if isinstance(end.code, int) else FAULT
     except BrainDiffusionError as error:
@@ -57,8 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"The package '{package}' is missing or broken; {_how_to_mend(package)}.", FAILED, as_json
             )
         # A bug: the user gets one sentence, the developers a file
-        file = faults.write_report(error, f"braindiffusion {__version__}, arguments: {arguments}")
-        return _fail(f"{faults.told(error)}; the details are in '{file}'.", FAULT, as_json)
+        try:
+            file = faults.write_report(error, f"braindiffusion {__version__}, arguments: {arguments}")
+            details = f"the details are in '{file}'"
+        except OSError:
+            details = "there is no folder for temporary files that could take the details"
+        return _fail(f"{faults.told(error)}; {details}.", FAULT, as_json)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import __version__
 from .cli import DONE, FAILED, REFUSED
+from .cli_evaluate import add_evaluation_options, evaluate
 from .cli_options import add_parameters, collect, flag
 from .cli_train import add_training_options, train
 from .errors import WrongParameters
@@ -25,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line understands; `act(options, rest)` of what is parsed does it, for an exit code."""
+    """What the command line understands; `act(options)` of what is parsed does it, for an exit code."""
     top = _Parser(prog="braindiffusion", description="Diffusion models for brain scans.", epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"braindiffusion {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -43,11 +42,8 @@ def parser() -> argparse.ArgumentParser:
     add_training_options(train)
     train.set_defaults(act=_train)
 
-    evaluate = _command(
-        commands,
-        "evaluate",
-        "Measure the models and write docs/results.md; options are the evaluation's own.",
-    )
+    evaluate = _command(commands, "evaluate", "Measure the models and write docs/results.md.")
+    add_evaluation_options(evaluate)
     evaluate.set_defaults(act=_evaluate)
 
     schema = _command(commands, "schema", "Write the JSON Schema of every task to resources/tasks/.")
@@ -100,9 +96,9 @@ def _add_gate_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--orientation", help="axes of a file without orientation, such as RAS or LPI")
 
 
-def _run_task(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _run_task(options: argparse.Namespace) -> int:
     from .cli_output import progress_bar, tell
-    from .result import check_folder
+    from .result_folder import check_folder
 
     task = base.get(options.command)
     check_folder(options.output)
@@ -122,7 +118,7 @@ def _run_task(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return DONE
 
 
-def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _inspect(options: argparse.Namespace) -> int:
     from . import inspect
     from .cli_output import tell_verdict
 
@@ -131,16 +127,17 @@ def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return REFUSED if verdict.status == "refused" else DONE
 
 
-def _train(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _train(options: argparse.Namespace) -> int:
     print(f"The weights are in '{train(options)}'.")
     return DONE
 
 
-def _evaluate(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    return importlib.import_module("braindiffusion.evaluation.run").main(list(rest)) or DONE
+def _evaluate(options: argparse.Namespace) -> int:
+    print(f"The page is '{evaluate(options)}'.")
+    return DONE
 
 
-def _schema(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _schema(options: argparse.Namespace) -> int:
     stale = False
     for name in base.names():
         task = base.get(name)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .result import MANIFEST, RESEARCH_USE, Result, to_json
+from .result import RESEARCH_USE, Result, to_json
+from .result_folder import MANIFEST
 from .tasks.base import Progress
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def tell_verdict(source: str, verdict: Verdict, *, as_json: bool = False) -> Non
         print(to_json(said), flush=True)
         return
     meaning = {
-        "passed": "the scan can be used as it is.",
+        "passed": "the file is sound; whether it shows a T1 brain is judged when it is healed.",
         "repaired": "the scan can be used; this was mended or deserves attention:",
         "refused": "the scan cannot be used:",
     }

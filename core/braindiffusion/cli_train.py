@@ -6,6 +6,8 @@ import argparse
 import importlib
 from pathlib import Path
 
+from .errors import WrongParameters
+
 # Modules of `training` by the model that they train.
 TRAINERS = {"t1-brain-2mm": "prior", "brain-anatomy-2mm": "anatomy", "baseline-dae-2mm": "dae"}
 
@@ -26,6 +28,12 @@ def add_training_options(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> Path:
     """Train as the options say; where the averaged weights lie."""
+    if options.resume is not None and not options.resume.is_file():
+        raise WrongParameters(
+            f"There is no file '{options.resume}' to go on from; give a checkpoint or weights."
+        )
+    if options.batch < 1 or options.workers < 0 or options.threads < 0:
+        raise WrongParameters("A batch is 1 or more; workers and threads are 0 or more.")
     from .training.trainer import Plan
 
     plan = Plan(

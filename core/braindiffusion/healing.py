@@ -227,7 +227,8 @@ def composites(
     for image in images:
         # Weighted before it is sampled, and by the brain's share after it: no background is mixed in at the
         # edge.
-        ours = frame.to_native(feather * frame.scale.to_native(image) * np.exp(frame.log_bias))
+        above = feather * frame.scale.to_native(image) * np.exp(frame.log_bias)
+        ours = frame.to_native(above + feather * frame.ground.lowest)
         mixed = data.copy()
         mixed[changed] = (1 - weight) * data[changed] + ours[changed] / share
         blended.append(mixed)

@@ -37,6 +37,8 @@ FINDING_COLUMNS = {
     "z_mm": "z, superior (mm)",
     "side": "side",
     "structure": "structure",
+    "direction": "direction",
+    "agreement": "agreement",
 }
 
 # For each plane: RAS axis across the picture, its direction from left to right, RAS axis upwards, letters
@@ -77,7 +79,11 @@ def _finding(row: Row) -> str:
         for key, letters in (("x_mm", "RL"), ("y_mm", "AP"), ("z_mm", "SI"))
     )
     name = " ".join(str(row[key]) for key in ("side", "structure") if row.get(key))
-    return f"{row['number']}. {name}: {row['volume_ml']:.2f} ml, peak z {row['peak_z']:.1f}, at {where} mm"
+    direction = f", {row['direction']}" if row.get("direction") else ""
+    return (
+        f"{row['number']}. {name}: {row['volume_ml']:.2f} ml{direction}, peak z {row['peak_z']:.1f}, "
+        f"at {where} mm"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,35 +12,26 @@ Paths are relative to the folder. The file is written last, so a folder that has
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
-import shutil
-import tempfile
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import BrainDiffusionError
+from .result_folder import FORMAT, MADE, MANIFEST, check_folder, exchange, read_manifest, writing
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .imaging.volume import Volume
 
-FORMAT = "braindiffusion result 1"
-MANIFEST = "result.json"
-HANDOVER = ".handover"
-"""Folder inside a result's where the worker leaves voxels for its viewer, which removes them."""
 RESEARCH_USE = "SYNTHETIC – research use only, not for diagnosis"
 
 Kind = Literal["volume", "labels", "segmentation", "transform", "table", "sequence", "plot"]
 Row = dict[str, Any]
 
-# What a desktop puts into any folder it shows, and copies of voxels; nobody's work.
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", HANDOVER}
 _VOXELS = ("volume", "labels", "segmentation", "sequence")
 _SUFFIX = dict.fromkeys(_VOXELS, ".nii.gz") | {"table": ".csv", "plot": ".png"}
 
@@ -152,17 +143,15 @@ class Result(Mapping[str, Artifact]):
         """
         folder = Path(folder).expanduser().absolute()
         earlier = check_folder(folder)
-        with _writing(folder) as workshop:
+        with writing(folder) as workshop:
+            made = workshop / MADE
             for artifact in self.artifacts:
                 artifact.path = artifact.file_name()
-                _write(artifact, self, workshop / artifact.path)
-            names = sorted(file.name for file in workshop.iterdir())
+                _write(artifact, self, made / artifact.path)
+            names = sorted(file.name for file in made.iterdir())
             text = to_json(self.manifest() | {"files": names}, indent=2)
-            (workshop / MANIFEST).write_text(text + "\n", encoding="utf-8")
-            for name in [MANIFEST, *earlier]:
-                (folder / name).unlink(missing_ok=True)
-            for name in [*names, MANIFEST]:
-                os.replace(workshop / name, folder / name)
+            (made / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            exchange(folder, workshop, earlier, names)
         self.folder = folder
         return folder
 
@@ -174,15 +163,19 @@ class Result(Mapping[str, Artifact]):
         """
         folder = Path(folder).expanduser().absolute()
         folder = folder.parent if folder.name == MANIFEST else folder
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         artifacts = [_artifact(entry, folder, voxels) for entry in manifest["artifacts"]]
         kept = {key: manifest[key] for key in ("task", "plausible", "verdict", "notes", "provenance")}
         return cls(artifacts=artifacts, folder=folder, **kept)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON text of plain values, paths, NumPy's numbers and arrays; a NaN is a ValueError, JSON has none."""
-    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+    """JSON text of plain values, paths, NumPy's numbers and arrays; a NaN is a ValueError, JSON has none.
+
+    A byte of a file's name that is not UTF-8 becomes its number, such as \\xfc.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+    return re.sub("[\udc80-\udcff]", lambda byte: rf"\\x{ord(byte[0]) - 0xDC00:02x}", text)
 
 
 def _plain(value: Any) -> Any:
@@ -191,62 +184,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no place in JSON")
-
-
-def check_folder(folder: str | Path) -> list[str]:
-    """See that a result may be written to `folder`; the names of an earlier result's files, to be replaced.
-
-    Raises BrainDiffusionError where the folder is a file, holds anything that is not an earlier result, or
-    cannot be written to.
-    """
-    folder = Path(folder).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise BrainDiffusionError(f"'{folder}' is a file; give a folder for the result.")
-    standing = next(place for place in (folder, *folder.parents) if place.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
-        raise BrainDiffusionError(
-            f"The result cannot be written: '{standing}' is not a folder that you may write to."
-        )
-    content = {file.name for file in folder.iterdir()} - _LITTER if folder.exists() else set()
-    if not content:
-        return []
-    if MANIFEST not in content:
-        raise BrainDiffusionError(
-            f"'{folder}' holds files that are not a result; give an empty or a new folder."
-        )
-    earlier = [str(name) for name in _manifest(folder)["files"] if Path(str(name)).name == name]
-    strangers = sorted(content - {MANIFEST, *earlier})
-    if strangers:
-        raise BrainDiffusionError(
-            f"'{folder}' holds, beside an earlier result, '{strangers[0]}', which is no part of it; "
-            "give an empty or a new folder."
-        )
-    return earlier
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder` to make files in; if anything fails, it and a new `folder` are gone."""
-    first_new = next((place for place in reversed((folder, *folder.parents)) if not place.exists()), None)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-        try:
-            yield workshop
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
-    except BaseException as error:
-        if first_new is not None:
-            shutil.rmtree(first_new, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise cannot_write(folder, error) from error
-        raise
-
-
-def cannot_write(folder: Path, error: OSError) -> BrainDiffusionError:
-    """The sentence for a user whose disk refuses a result."""
-    why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return BrainDiffusionError(f"The result cannot be written to '{folder}': {why}; nothing was kept.")
 
 
 def _write(artifact: Artifact, result: Result, path: Path) -> None:
@@ -308,19 +245,6 @@ def write_table(rows: list[Row], path: Path, columns: Mapping[str, str] | None =
         writer = csv.writer(file)
         writer.writerow([columns[key] if columns else key for key in keys])
         writer.writerows([[row.get(key, "") for key in keys] for row in rows])
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BrainDiffusionError(f"There is no result in '{folder}': it has no {MANIFEST}.") from None
-    except (OSError, ValueError):
-        raise BrainDiffusionError(f"'{path}' cannot be read; the result is damaged.") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BrainDiffusionError(f"'{path}' is not a result that this version can read ('{FORMAT}').")
-    return manifest
 
 
 def _artifact(entry: dict[str, Any], folder: Path, voxels: bool) -> Artifact:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from .imaging.atlas import atlas
 from .imaging.expected import population
 from .imaging.frame import Frame
 from .imaging.grid import GRID_AFFINE, GRID_SHAPE, VOXEL_ML, sample
+from .imaging.intensity import Ground
 from .imaging.template import template
 from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
@@ -35,6 +36,8 @@ litres.
 """
 _LEAST_ML = 100.0
 """A region that is smaller is no brain, nor can it be aligned."""
+_LEAST_MM, _LEAST_VOXELS = 60.0, 8
+"""Along its shortest axis, an image that is smaller holds no brain."""
 _NEVER = 0.99
 """Probability of the atlas above which a voxel is outside whatever it looks like."""
 
@@ -83,14 +86,17 @@ class Segmenter:
         return cls(prepared((model or load_model(ANATOMY_MODEL)).net, device, precision), device)
 
     def frame(self, volume: Volume, tell: Tell = silent) -> Frame:
-        """The frame of a head or a brain. A stripped brain's mask is what is not 0; a head is looked at
-        twice, since it takes a frame to find its mask.
+        """The frame of a head or a brain. A stripped brain's mask is what is not background; a head is looked
+        at twice, since it takes a frame to find its mask.
 
         `tell` takes the share that is done. Raises Refused where there is no brain.
         """
         data = np.asarray(volume.data, np.float32)
+        _require_extent(volume)
         if is_stripped(volume):
-            return Frame.fit(data, volume.affine, stripped_mask(volume), tell=between(tell, 0.1, 1.0))
+            mask, ground = stripped_mask(volume), Ground.of(data)
+            frame = Frame.fit(ground.lifted(data), volume.affine, mask, tell=between(tell, 0.1, 1.0))
+            return replace(frame, ground=ground)
         brain, near = find(volume, between(tell, 0.0, 0.35))
         rough = Frame.fit(data, volume.affine, brain, rough=True, tell=between(tell, 0.4, 0.55))
         anatomy = self.segment(rough, data, between(tell, 0.55, 0.7))
@@ -100,7 +106,8 @@ class Segmenter:
 
     def segment(self, frame: Frame, data: np.ndarray, tell: Tell = silent) -> Segmentation:
         """The structures of the scan `data` [X, Y, Z] that `frame` was fitted to."""
-        return self.segment_model(normalise(torch.from_numpy(frame.to_model(data))), frame, tell)
+        lifted = frame.ground.lifted(data)
+        return self.segment_model(normalise(torch.from_numpy(frame.to_model(lifted))), frame, tell)
 
     def segment_model(self, image: torch.Tensor, frame: Frame, tell: Tell = silent) -> Segmentation:
         """The structures of an `image` [80, 96, 80] in 0..1 that lies where the brain of `frame` lies.
@@ -178,15 +185,22 @@ def find(volume: Volume, tell: Tell = silent) -> tuple[np.ndarray, np.ndarray]:
 
 
 def is_stripped(volume: Volume) -> bool:
-    """Whether the skull was removed: background exactly 0, and a brain's volume that is not."""
-    nonzero = np.asarray(volume.data) > 0
+    """Whether the skull was removed: one value as background, and a brain's volume that is not."""
+    nonzero = _foreground(volume)
     background = 1 - nonzero.mean()
     return bool(background > 0.3 and _STRIPPED_ML[0] < nonzero.sum() * volume.voxel_ml < _STRIPPED_ML[1])
 
 
 def stripped_mask(volume: Volume) -> np.ndarray:
-    """Intracranial mask [X, Y, Z] of a skull-stripped scan: its largest nonzero region, holes filled."""
-    return one_region(np.asarray(volume.data) > 0)
+    """Intracranial mask [X, Y, Z] of a skull-stripped scan: its largest region that is not background, holes
+    filled.
+    """
+    return one_region(_foreground(volume))
+
+
+def _foreground(volume: Volume) -> np.ndarray:
+    data = np.asarray(volume.data)
+    return Ground.of(data).lifted(data) > 0
 
 
 def one_region(mask: np.ndarray) -> np.ndarray:
@@ -196,6 +210,17 @@ def one_region(mask: np.ndarray) -> np.ndarray:
         return mask
     largest = np.bincount(numbered.ravel())[1:].argmax() + 1
     return binary_fill_holes(numbered == largest)
+
+
+def _require_extent(volume: Volume) -> None:
+    """Raise Refused for what is too small to hold a brain, or to be aligned."""
+    extent = volume.spacing * volume.shape
+    if extent.min() < _LEAST_MM or min(volume.shape) < _LEAST_VOXELS:
+        size = " x ".join(f"{mm:.0f}" for mm in extent)
+        raise Refused(
+            f"The image is only {size} mm large ({' x '.join(map(str, volume.shape))} voxels), which is too "
+            "little for a brain; give the whole scan, or check the voxel spacing in the file."
+        )
 
 
 def _require(mask: np.ndarray, volume: Volume) -> None:

@@ -26,7 +26,8 @@ from . import __version__
 from .errors import Cancelled, WrongParameters
 from .lifeline import private_streams, tie_to_parent
 from .protocol import VERSION, RunRequest, check, decode, encode, failure
-from .result import HANDOVER, MANIFEST, Result, cannot_write, check_folder
+from .result import Result
+from .result_folder import HANDOVER, MANIFEST, cannot_write, check_folder
 
 if TYPE_CHECKING:
     from .imaging.volume import Volume

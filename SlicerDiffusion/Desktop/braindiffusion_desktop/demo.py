@@ -1,4 +1,6 @@
-"""Heals the sample patient in the window as a user would, open, Run, look, and takes pictures of it."""
+"""Heals the sample patient in the window as a user would, open, Run, look; says what was found, keeps the
+files and takes pictures.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
+from braindiffusion.cli_output import tell
+from braindiffusion.errors import BrainDiffusionError
+from braindiffusion.result import Result
+from braindiffusion.result_folder import HANDOVER
+
 from . import screenshots
+
+SEED = 7
+"""As of `make demo-cli`: both show the same result."""
 
 
 class Demo(QtCore.QObject):
@@ -30,9 +40,11 @@ class Demo(QtCore.QObject):
 
     def _run(self, _node: Any) -> None:
         self._window.files.opened.disconnect(self._run)
-        QtCore.QTimer.singleShot(
-            0, self, self._window.run_button().click
-        )  # the panel has to see the scan first
+        QtCore.QTimer.singleShot(0, self, self._begin)  # the panel has to see the scan first
+
+    def _begin(self) -> None:
+        self._window.module.session.panel.page.setValues({"seed": SEED})
+        self._window.run_button().click()
 
     def _look(self, job: Any) -> None:
         if job.finished:
@@ -45,13 +57,24 @@ class Demo(QtCore.QObject):
         if job.message:
             self._fail(job.message)
             return
+        try:
+            self._keep(job.work.resultFolder)
+        except (OSError, BrainDiffusionError) as error:  # such as a folder that may not be written to
+            self._fail(str(error))
+            return
+        self._leave(0)
+
+    def _keep(self, made: Path) -> None:
+        """Write and tell what is wanted of the result whose files lie in the folder `made`."""
         if self._results is not None:
-            shutil.copytree(job.work.resultFolder, self._results, dirs_exist_ok=True)
+            hidden = shutil.ignore_patterns(HANDOVER)
+            shutil.copytree(made, self._results, dirs_exist_ok=True, ignore=hidden)
+            print()
+            tell(Result.load(self._results, voxels=False), self._results)
         if self._pictures is not None:
             self._pictures.mkdir(parents=True, exist_ok=True)
             for path in screenshots.take(self._window, self._pictures):
                 print(path)
-        self._leave(0)
 
     def _fail(self, sentence: str) -> None:
         print(sentence, file=sys.stderr)

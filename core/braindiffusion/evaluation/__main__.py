@@ -1,8 +1,8 @@
-"""`python -m braindiffusion.evaluation`."""
+"""`python -m braindiffusion.evaluation`: short for `braindiffusion evaluate`."""
 
 import sys
 
-from .run import main
+from ..cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

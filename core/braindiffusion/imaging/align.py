@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import SimpleITK as sitk
 
+from ..errors import Refused
 from ..paths import resources
 from ..telling import Tell, between, silent
 from .grid import GRID_AFFINE, GRID_CENTRE, resample, spacing_of, upright
@@ -103,13 +104,16 @@ def _upper_middle(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def head_to_template(data: np.ndarray, affine: np.ndarray, tell: Tell = silent) -> np.ndarray:
     """Affine matrix (4, 4), native RAS mm -> template RAS mm, of a head `data` [X, Y, Z] with its skull.
 
-    Mutual information aligns it rigidly from three nods of the head; the best goes on to an affine.
+    Mutual information aligns it rigidly from three nods of the head; the best goes on to an affine. Raises
+    Refused where the image is empty at the resolution of the search.
     """
     corners = np.array(np.meshgrid(*((0, n - 1) for n in data.shape), indexing="ij")).reshape(3, -1)
     points = affine[:3, :3] @ corners + affine[:3, 3:]
     shape = tuple(int(n) for n in np.clip(np.ceil(np.ptp(points, axis=1) / _COARSE) + 1, 16, 96))
     middle = points.mean(1)
     small = resample(np.asarray(data), affine, _COARSE, shape, middle).clip(0)  # type: ignore[arg-type]
+    if not small.any():
+        raise Refused("No brain was found in this image; check that it is a head or brain scan.")
     grid = upright(_COARSE, shape, middle)  # type: ignore[arg-type]
     moving = _to_itk(np.clip(small / max(float(np.percentile(small[small > 0], 99)), 1e-6), 0, 1), grid)
     fixed = _to_itk(_head(), HEAD_AFFINE)

@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import Refused
-from .dicom_stack import Slice, slices_of, stack
+from .dicom_stack import Slice, open_dicom, slices_of, stack
 from .notes import Notes
 from .stream import file_sha256
 from .volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 MAX_FILES = 20_000
 _T1 = re.compile(r"t1|mp-?2?rage|spgr|bravo|tfl3d", re.IGNORECASE)
 _OTHER_IMAGE = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|mgz|mgh)$", re.IGNORECASE)
 _NO_SCOUT = 10
 """Fewer images than this beside a series of more are a scout."""
+_BARE = (b"\x02\x00", b"\x08\x00")
+"""How DICOM begins where a program left out its 128 bytes of preamble and its mark."""
+_NO_AGENT = ("", "NO", "NONE", "N", "N/A", "0")
+_HEAD = re.compile(r"head|brain|skull|cranium|neuro", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def read_dicom(path: Path, notes: Notes, frame: int | None, orientation: str | N
     DICOM always says how it lies in the patient: a stated orientation is noted as unused where it differs.
     Raises Refused where no series, or no single one, is meant, and where slices do not make a whole volume.
     """
-    found = _by_series(path if path.is_dir() else path.parent, deep=path.is_dir())
+    found, unread = _by_series(path if path.is_dir() else path.parent, deep=path.is_dir())
     if path.is_dir():
         series = _choose(path, found, notes)
     else:
@@ -76,6 +81,7 @@ def read_dicom(path: Path, notes: Notes, frame: int | None, orientation: str | N
             notes.warn(
                 f"{path.name} is one image of the series {series.description}; the whole series was read."
             )
+    _check_unread(series, unread, notes)
     if series.problem:
         raise series.problem
     first = series.headers[0][1]
@@ -105,17 +111,25 @@ def read_dicom(path: Path, notes: Notes, frame: int | None, orientation: str | N
     return volume
 
 
-def _by_series(folder: Path, deep: bool) -> list[Series]:
-    """Every series with images in the folder, by number; raises Refused for a damaged file."""
+def _by_series(folder: Path, deep: bool) -> tuple[list[Series], list[Path]]:
+    """Every series with images in the folder, by number, and the files that are no DICOM; raises Refused for
+    a damaged file.
+    """
     headers: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
+    unread = []
     for path in _files(folder, deep):
+        if path.name.upper() == "DICOMDIR":
+            continue
         header = _header(path)
-        if header is not None:
+        if header is None:
+            unread.append(path)
+        elif _is_image(path, header):
             headers[str(header.get("SeriesInstanceUID", ""))].append((path, header))
-    return sorted(
+    series = sorted(
         map(_one_series, headers.values()),
         key=lambda s: (int(s.headers[0][1].get("SeriesNumber") or 0), s.description),
     )
+    return series, unread
 
 
 def _one_series(headers: list[tuple[Path, Dataset]]) -> Series:
@@ -126,8 +140,15 @@ def _one_series(headers: list[tuple[Path, Dataset]]) -> Series:
 
 
 def _files(folder: Path, deep: bool) -> Iterator[Path]:
+    """The files in the folder and, where `deep`, below it, also behind links; each folder once."""
     count = 0
-    for root, folders, names in os.walk(folder):
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(root)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         folders.sort()
         for name in sorted(names):
             count += 1
@@ -142,29 +163,74 @@ def _files(folder: Path, deep: bool) -> Iterator[Path]:
 
 
 def _header(path: Path) -> Dataset | None:
-    """What a DICOM image says before its voxels, None for other files; raises Refused for a damaged one."""
-    import pydicom
+    """What a DICOM file says before its voxels, None for other files; raises Refused for a damaged one."""
     from pydicom.errors import InvalidDicomError
 
-    if path.name.upper() == "DICOMDIR":
+    try:
+        header = open_dicom(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        header = _bare_header(path)
+        if header is None and path.suffix.lower() == ".dcm":
+            raise _damaged(path) from error
+        return header
+    except Exception as error:  # the file begins as DICOM, and its parser may raise anything at what follows
+        raise _damaged(path) from error
+    return header if _kind(header) or "Rows" in header else None
+
+
+def _kind(header: Dataset) -> UID | None:
+    return header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+
+
+def _bare_header(path: Path) -> Dataset | None:
+    """The header of DICOM that lacks preamble and mark, as some programs store it; None for other files."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) not in _BARE:
+                return None
+        header = open_dicom(path, stop_before_pixels=True, force=True)
+        return header if "SOPClassUID" in header else None
+    except Exception:  # two bytes are a weak mark: what is no DICOM may make its parser raise anything
         return None
-    damaged = Refused(
+
+
+def _is_image(path: Path, header: Dataset) -> bool:
+    """Whether a header belongs to an image; raises Refused where it says so but not how large it is."""
+    kind = _kind(header)
+    is_image = "Rows" in header or (kind is not None and "Image Storage" in kind.name)
+    if is_image and not ("Rows" in header and "Columns" in header):
+        raise _damaged(path)
+    return is_image
+
+
+def _damaged(path: Path) -> Refused:
+    return Refused(
         f"The DICOM file {path.name} is damaged or cut short, so a slice would be missing; "
         "export the series again."
     )
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        if path.suffix.lower() == ".dcm":
-            raise damaged from error
-        return None
-    except Exception as error:  # the file begins as DICOM, and its parser may raise anything at what follows
-        raise damaged from error
-    kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
-    is_image = "Rows" in header or (kind is not None and "Image Storage" in kind.name)
-    if is_image and not ("Rows" in header and "Columns" in header):
-        raise damaged
-    return header if is_image else None
+
+
+def _check_unread(series: Series, unread: list[Path], notes: Notes) -> None:
+    """Raise Refused for an unreadable file that is named as the slices beside it are, and say where another
+    file without an ending might be one.
+    """
+    patterns = {(path.parent, _pattern(path)) for path, _ in series.headers}
+    folders = {folder for folder, _ in patterns}
+    for path in unread:
+        if (path.parent, _pattern(path)) in patterns:
+            raise _damaged(path)
+    doubtful = [p for p in unread if p.parent in folders and not p.suffix and not p.name.startswith(".")]
+    if doubtful:
+        listed = ", ".join(p.name for p in doubtful[:3]) + ", ..." * (len(doubtful) > 3)
+        notes.warn(
+            f"Beside the slices lie files that are no DICOM ({listed}); if they were slices, the scan is "
+            "incomplete."
+        )
+
+
+def _pattern(path: Path) -> str:
+    """A file's name without what counts slices."""
+    return re.sub(r"\d+", "#", path.name.lower())
 
 
 def _choose(folder: Path, found: list[Series], notes: Notes) -> Series:
@@ -209,6 +275,15 @@ def _warn_of_origin(series: Series, notes: Notes) -> None:
             f"The series says that it has {promised} images and {len(series.slices)} are here; slices at its "
             "ends may be missing."
         )
+    agent = str(first.get("ContrastBolusAgent") or "").strip()
+    if agent.upper() not in _NO_AGENT or first.get("ContrastBolusAgentSequence"):
+        notes.warn(
+            "The series says that contrast agent was given, which brightens vessels and some lesions; choose "
+            "the T1 series without contrast agent where there is one."
+        )
+    part = str(first.get("BodyPartExamined") or "").strip()
+    if part and not _HEAD.search(part):
+        notes.warn(f"The series says that it shows another part of the body ({part}) than the head.")
     if first.get("BurnedInAnnotation", "NO") == "YES":
         notes.warn("The series has text burned into its images.")
 

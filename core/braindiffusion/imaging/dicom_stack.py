@@ -38,6 +38,21 @@ class Slice:
     order: tuple[float, ...]
 
 
+def open_dicom(path: Path, *, stop_before_pixels: bool = False, force: bool = False) -> Dataset:
+    """A DICOM file; where `force`, also one without preamble, mark and file header, which then says how it is
+    encoded. Raises what pydicom raises.
+    """
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, force=force)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return dataset
+
+
 def slices_of(path: Path, header: Dataset) -> list[Slice]:
     """The planes of one file, classic or multi-frame; raises Refused for a plane without a place."""
     if int(header.get("SamplesPerPixel", 1)) != 1:
@@ -84,6 +99,15 @@ def _slice(path: Path, index: int | None, header: Dataset, groups: list[Dataset]
         raise Refused(
             f"{path.name} does not say where it lies in the patient or how large its voxels are; "
             "export the original series, not screenshots of it."
+        )
+    if numbers[2].min() <= 0:
+        raise Refused(
+            f"{path.name} says that its voxels have no size (PixelSpacing); export the original series again."
+        )
+    if np.linalg.norm(np.cross(*numbers[1].reshape(2, 3))) < 0.1:
+        raise Refused(
+            f"{path.name} says that its rows and columns run in the same direction "
+            "(ImageOrientationPatient), which cannot be; export the original series again."
         )
     keys = (
         "TemporalPositionIndex",
@@ -240,9 +264,7 @@ def _pixels(path: Path) -> tuple[np.ndarray, bool]:
 
     Compressions that pydicom cannot open without further packages are left to SimpleITK, which applies them.
     """
-    import pydicom
-
-    dataset = pydicom.dcmread(path)
+    dataset = open_dicom(path, force=True)
     try:
         return dataset.pixel_array, False
     except Exception as error:  # decoders raise anything; the refusal keeps what they said as its cause

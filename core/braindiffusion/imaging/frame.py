@@ -16,7 +16,7 @@ from ..telling import Tell, between, silent
 from .align import affine_to_template, rigid_to_template
 from .expected import Expected, expected
 from .grid import GRID_AFFINE, GRID_CENTRE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
-from .intensity import TissueScale, log_bias_field, tissue_means
+from .intensity import Ground, TissueScale, log_bias_field, tissue_means
 from .template import template
 
 
@@ -29,7 +29,7 @@ class Frame:
     mask: bool [80, 96, 80], the intracranial space. log_bias: float32 [80, 96, 80]. scale: native
     (bias-corrected) <-> model intensity. image: float32 [80, 96, 80], the brain as the models see it: white
     matter 1, background 0. tissue: mean and SD of CSF, grey and white matter on the native scale, for
-    plausibility.
+    plausibility. ground: what native intensities are lifted by before all of this.
     """
 
     shape: tuple[int, int, int]
@@ -41,6 +41,7 @@ class Frame:
     scale: TissueScale
     image: np.ndarray
     tissue: np.ndarray
+    ground: Ground = Ground()
 
     @classmethod
     def fit(
@@ -107,7 +108,11 @@ class Frame:
         """Model intensities [80, 96, 80] on the user's grid in the scan's own units, the bias field put
         back.
         """
-        return self.to_native(self.scale.to_native(model) * np.exp(self.log_bias), order)
+        return self.to_native(self.scanner_intensity(model), order)
+
+    def scanner_intensity(self, model: np.ndarray) -> np.ndarray:
+        """Model intensities [80, 96, 80] in the scan's own units, the bias field put back, same grid."""
+        return self.scale.to_native(model) * np.exp(self.log_bias) + self.ground.lowest
 
     def model_to_native_mm(self, points: np.ndarray) -> np.ndarray:
         """Model voxel indices (N, 3) -> native RAS millimetre (N, 3)."""

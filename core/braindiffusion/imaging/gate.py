@@ -7,6 +7,7 @@ has one right answer, says so in sentences for a clinician, and refuses the rest
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -93,11 +94,17 @@ def _admit(
     own_grid: bool,
     notes: Notes,
 ) -> Volume:
+    if not isinstance(source, (str, Path, Volume)):
+        raise Refused(
+            f"An image is given as a path or as a Volume, not as {type(source).__name__}; save it as a file, "
+            "or give Volume(data, affine)."
+        )
     name = _name(source)
     if isinstance(source, Volume):
         volume = _from_memory(name, source, frame, notes)
     else:
-        volume = _from_file(Path(source), frame, orientation, None if labels else np.float32, notes)
+        path = Path(os.path.expanduser(source))  # as Path.expanduser, but no error for an unknown user
+        volume = _from_file(path, frame, orientation, None if labels else np.float32, notes)
     geometry.check_affine(name, volume.affine)
     voxels.check_kind(name, volume.data.dtype)
     voxels.check_grid(name, volume.shape)
@@ -141,6 +148,8 @@ def _from_file(
 
 def _from_memory(name: str, volume: Volume, frame: int | None, notes: Notes) -> Volume:
     """Check a volume that somebody else has read, and its file, of which the reader may have hidden a cut."""
+    if not isinstance(volume.data, np.ndarray):
+        raise Refused(f"The voxels of {name} are no array of numbers; give a numpy array [X, Y, Z].")
     source = volume.meta.get("source")
     path = Path(source) if isinstance(source, (str, Path)) else None
     if path is not None and path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():

@@ -41,6 +41,44 @@ class TissueScale:
         return _piecewise(model, *self.knots[::-1])
 
 
+_CENTRED = 0.05
+"""Weight of what is below 0 in a brain whose intensities are centred; resampling leaves less below 0."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where the intensities of a stripped brain begin, so that they can be lifted to what frames take.
+
+    background: the value outside the brain. lowest: what becomes 0. Both are 0 for a scan that is lifted
+    already.
+    """
+
+    background: float = 0.0
+    lowest: float = 0.0
+
+    @classmethod
+    def of(cls, data: np.ndarray) -> Ground:
+        """The ground of `data` [X, Y, Z]: of a brain that is positive on a background of 0 or less it is 0,
+        and so it is where no one value fills most of the grid's border.
+        """
+        border = np.concatenate([np.take(data, end, axis).ravel() for axis in range(3) for end in (0, -1)])
+        values, counts = np.unique(border, return_counts=True)
+        if counts.max() < 0.5 * border.size:
+            return cls()
+        background = float(values[counts.argmax()])
+        brain = data[data != background].astype(np.float64)
+        if not brain.size or (background <= 0 and -brain[brain < 0].sum() <= _CENTRED * np.abs(brain).sum()):
+            return cls()
+        return cls(background, min(background, float(brain.min())))
+
+    def lifted(self, data: np.ndarray) -> np.ndarray:
+        """`data` with a background of 0 and a brain that is not negative, same shape."""
+        if self == Ground():
+            return data
+        return np.where(data == self.background, 0, data - self.lowest).astype(np.float32)
+
+
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def _piecewise(values: np.ndarray, knots: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Linear interpolation that goes on with the outer slopes on both sides."""
     values = np.asarray(values, np.float32)
@@ -93,6 +131,7 @@ def tissue_means(
     return means, deviations, shares
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore")
 def _mixture(
     values: np.ndarray, priors: np.ndarray, iterations: int, shared: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

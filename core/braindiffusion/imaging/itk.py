@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ..errors import Refused
 from .geometry import LPS_TO_RAS, scale_to_mm, stated_affine
 from .limits import check_size, pick_frame
 from .notes import Notes
-from .stream import file_sha256
+from .stream import file_sha256, require_bytes, require_inflated
 from .volume import Volume
 from .voxels import check_grid, check_kind, one_frame_note
 
@@ -21,6 +22,9 @@ _NRRD_SPACE = "left-posterior-superior"
 _META_AXES = re.compile(r"^\s*(TransformMatrix|Orientation|Rotation)\s*=", re.MULTILINE)
 _NRRD_UNITS = re.compile(r'^space units:\s*"([^"]*)"', re.MULTILINE)
 _UNITS = {"m": "metre", "um": "micron", "µm": "micron", "micron": "micron", "microns": "micron"}
+_META_BINARY = re.compile(r"^\s*BinaryData\s*=\s*True", re.MULTILINE | re.IGNORECASE)
+_END_OF_META = re.compile(rb"^\s*ElementDataFile\s*=\s*(\S+)[^\n]*\n", re.MULTILINE)
+_END_OF_NRRD = re.compile(rb"\r?\n\r?\n")
 _DETACHED = (".nhdr", ".mhd")
 
 
@@ -33,6 +37,7 @@ def read_itk(
     name = path.name
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    header, offset = _attached(path)
     reader.ReadImageInformation()
     n_values, shape = reader.GetNumberOfComponents(), tuple(int(n) for n in reader.GetSize())
     if n_values > 1:
@@ -46,6 +51,8 @@ def read_itk(
     check_size(
         name, shape, stored.itemsize, None if path.suffix.lower() in _DETACHED else path.stat().st_size
     )
+    if offset is not None:
+        _check_stored(path, header, offset, math.prod(shape) * stored.itemsize)
     n_frames = int(np.prod(shape[3:], dtype=np.int64))
     index = pick_frame(name, n_frames, frame, notes)
     if len(shape) > 3:
@@ -54,7 +61,7 @@ def read_itk(
         reader.SetExtractIndex([0, 0, 0, *(int(i) for i in place)])
         if n_frames == 1:
             notes.repaired(one_frame_note(name, len(shape)))
-    affine = _affine(name, reader, _text_header(path), orientation, notes)
+    affine = _affine(name, reader, header, orientation, notes)
     data = sitk.GetArrayFromImage(reader.Execute()).T
     described = {
         key: reader.GetMetaData(key) for key in ("Description", "Synthetic") if reader.HasMetaDataKey(key)
@@ -103,7 +110,33 @@ def _affine(name: str, reader: Any, header: str, orientation: str | None, notes:
     return scale_to_mm(name, affine, _UNITS.get(unit.group(1).lower(), "mm") if unit else "mm", notes)
 
 
-def _text_header(path: Path) -> str:
+def _attached(path: Path) -> tuple[str, int | None]:
+    """The header's text, and at which byte voxels follow it, None where they lie in a file of their own.
+
+    Raises Refused where the file ends within its header.
+    """
     with path.open("rb") as file:
         start = file.read(1 << 16)
-    return re.split(rb"\r?\n\r?\n|ElementDataFile", start)[0].decode("utf-8", "replace")
+    is_nrrd = start.startswith(b"NRRD")
+    end = _END_OF_NRRD.search(start) if is_nrrd else _END_OF_META.search(start)
+    header = (start[: end.start()] if end else start).decode("utf-8", "replace")
+    if is_nrrd:
+        detached = re.search(r"^data ?file:", header, re.MULTILINE | re.IGNORECASE) is not None
+    else:
+        detached = end is not None and end.group(1).upper() != b"LOCAL"
+    if detached or (end is None and path.suffix.lower() in _DETACHED):
+        return header, None
+    if end is None:
+        raise Refused(f"{path.name} is cut short: it ends within its header; copy or export the file again.")
+    return header, end.end()
+
+
+def _check_stored(path: Path, header: str, offset: int, voxel_bytes: int) -> None:
+    """Count the bytes behind the header, which SimpleITK reports as an error of its own; raises Refused."""
+    encoding = re.search(r"^encoding:\s*(\w+)", header, re.MULTILINE | re.IGNORECASE)
+    if re.search(r"^\s*CompressedData\s*=\s*True", header, re.MULTILINE | re.IGNORECASE) or (
+        encoding and encoding.group(1).lower() in ("gzip", "gz")
+    ):
+        require_inflated(path, offset, voxel_bytes)
+    elif encoding.group(1).lower() == "raw" if encoding else _META_BINARY.search(header):
+        require_bytes(path, offset, voxel_bytes)

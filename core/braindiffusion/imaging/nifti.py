@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -24,6 +26,8 @@ _UNITS = {1: "metre", 3: "micron"}
 _SPACES = {1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI", 5: "template"}
 _SAME_PLACE_MM = 0.1
 _PADDING_BYTES = 4096
+_MARKS_BYTES = 4
+"""Behind the header, these say whether extensions follow; voxels begin later."""
 
 
 def header_size(start: bytes) -> int:
@@ -62,7 +66,7 @@ def check_stored(path: Path, header: nib.Nifti1Header, notes: Notes) -> tuple[tu
     try:
         dtype = header.get_data_dtype()
         offset = float(header["vox_offset"])
-        if not 0 <= offset < 2**63:
+        if not int(header["sizeof_hdr"]) + _MARKS_BYTES <= offset < 2**63:
             raise ValueError(f"voxels start at byte {offset}")
     except (HeaderDataError, KeyError, ValueError) as error:
         raise Refused(
@@ -88,7 +92,7 @@ def read_nifti(
     n_frames = math.prod(shape[3:])
     index = pick_frame(path.name, n_frames, frame, notes)
     affine, space = _affine(path.name, header, shape, orientation, notes)
-    with open_plain(path) as stream:
+    with _quiet(), open_plain(path) as stream:
         image = _IMAGE_OF_SIZE[int(header["sizeof_hdr"])].from_file_map({"image": FileHolder(fileobj=stream)})
         if n_frames == 1:
             data = np.asanyarray(image.dataobj, dtype=dtype).reshape(shape[:3], order="F")
@@ -112,6 +116,17 @@ def read_nifti(
             "synthetic": descrip.upper().startswith("SYNTHETIC") or _says_synthetic(image),
         },
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """nibabel prints what it thinks of a header; what matters of it, the gate says."""
+    logger = nib.imageglobals.logger
+    was, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was
 
 
 def _says_synthetic(image: nib.Nifti1Image) -> bool:

@@ -12,6 +12,8 @@ from typing import cast
 from ..errors import Refused
 
 _CHUNK = 1 << 20
+_EITHER_HEADER = 47
+"""What zlib calls a stream that begins as zlib's or as gzip's."""
 _MOST_BEYOND = 64 << 20
 """Bytes behind the declared voxels; formats leave some there, none leaves this many."""
 
@@ -60,18 +62,46 @@ def require_bytes(path: Path, offset: int, voxel_bytes: int) -> int:
             f"{path.name} is damaged (its compressed content does not add up); copy or export the file again."
         ) from error
     if not whole:
-        missing = min(1.0, max(0.0, (declared - found) / voxel_bytes))
-        share = f"{missing:.0%}" if missing >= 0.01 else "a part"
-        raise Refused(
-            f"{path.name} is cut short: its header promises {voxel_bytes:,} bytes of voxels and {share} "
-            "of them is missing; copy or export the file again."
-        )
+        raise cut_short(path, voxel_bytes, declared - found)
     if found > declared + _MOST_BEYOND:
         raise Refused(
             f"{path.name} holds far more than its header says, so one of them is damaged; "
             "export the image again."
         )
     return found - declared
+
+
+def require_inflated(path: Path, offset: int, voxel_bytes: int) -> None:
+    """Check that what is compressed behind `offset`, by zlib or gzip, holds `voxel_bytes`; raises Refused."""
+    found = 0
+    inflate = zlib.decompressobj(_EITHER_HEADER)
+    with path.open("rb") as file:
+        file.seek(offset)
+        waiting = b""
+        while found < voxel_bytes and (waiting := waiting or file.read(_CHUNK)):
+            try:
+                found += len(inflate.decompress(waiting, _CHUNK))
+            except zlib.error as error:
+                raise Refused(
+                    f"{path.name} is damaged (its compressed content does not add up); copy or export the "
+                    "file again."
+                ) from error
+            waiting = inflate.unconsumed_tail
+            if inflate.eof:  # another compressed part may follow
+                waiting, inflate = inflate.unused_data, zlib.decompressobj(_EITHER_HEADER)
+    found += len(inflate.flush())
+    if found < voxel_bytes:
+        raise cut_short(path, voxel_bytes, voxel_bytes - found)
+
+
+def cut_short(path: Path, voxel_bytes: int, missing_bytes: int) -> Refused:
+    """What to say of a file that lacks some of the voxels that its header promises."""
+    missing = min(1.0, max(0.0, missing_bytes / voxel_bytes))
+    share = f"{missing:.0%}" if missing >= 0.01 else "a part"
+    return Refused(
+        f"{path.name} is cut short: its header promises {voxel_bytes:,} bytes of voxels and {share} "
+        "of them is missing; copy or export the file again."
+    )
 
 
 def file_sha256(path: Path) -> str:

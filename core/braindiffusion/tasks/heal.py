@@ -1,12 +1,11 @@
-"""Heal a T1 scan: its healthy counterpart, a heat map of where the two differ, and a table of findings
-(methods.md B3.9, A29).
-"""
+"""Heal a T1 scan: healthy counterpart, map of the difference, table of findings (methods.md B3.9, A29)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,7 +42,7 @@ PREVIEWS = 6
 class HealParameters(Parameters):
     """What a user may set."""
 
-    seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, lt=2**32 - 64)
+    seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, le=2**32 - 1)
     samples: int = parameter(
         4,
         "Samples",
@@ -104,7 +103,7 @@ class HealParameters(Parameters):
     @field_validator("levels", mode="before")
     @classmethod
     def _levels(cls, value: Any) -> str:
-        given = value.replace(",", " ").split() if isinstance(value, str) else list(value)
+        given = str(value).replace(",", " ").split() if isinstance(value, (str, Real)) else value
         try:
             levels = [float(level) for level in given]
         except (TypeError, ValueError):
@@ -126,13 +125,14 @@ class HealParameters(Parameters):
         return {"age": self.age, "sex": self.sex}
 
     def seeds(self) -> list[int]:
-        return [self.seed + n for n in range(self.samples)]
+        """Of each sample, below 2**32; mixed, so that runs of neighbouring seeds share no samples."""
+        from numpy.random import SeedSequence
+
+        return [int(SeedSequence([self.seed, n]).generate_state(1)[0]) for n in range(self.samples)]
 
 
 def memory(inputs: Mapping[str, Volume], parameters: HealParameters, batch: int, precision: str) -> int:
-    """Peak bytes: the torch libraries, the scan on its own grid some twelve times over, and activations per
-    sample.
-    """
+    """Peak bytes: torch, the scan on its own grid some twelve times over, and activations per sample."""
     voxels = max((volume.data.size for volume in inputs.values()), default=0)
     return int(1.2e9 + 12 * 4 * voxels + batch * (0.5e9 if precision == "bf16" else 0.9e9))
 
@@ -334,7 +334,7 @@ def _preview(step: Partway, frame: Frame) -> Volume:
 
     from ..imaging.volume import Volume
 
-    native = frame.scale.to_native(step.mean()) * np.exp(frame.log_bias) * frame.mask
+    native = frame.scanner_intensity(step.mean()) * frame.mask
     meta = {"title": "Healed scan, preview", "synthetic": True}
     return Volume(native.astype(np.float32), frame.affine @ frame.index, meta)
 

@@ -11,7 +11,7 @@ from ..anatomy import STRUCTURES
 from ..imaging.grid import GRID_SHAPE
 from ..nets.anatomy import AnatomyNet, flat_prior, located
 from ..nets.tissue import CLASSES, tissue_model
-from ..paths import data_root
+from ..paths import require_data
 from .fields import chance
 from .label_maps import subjects, with_atlases
 from .population import anatomy_pair
@@ -75,5 +75,6 @@ class Draw:
 
 def main(plan: Plan) -> Path:
     """Train for `plan.hours`; returns the EMA weights."""
+    root = require_data("label_maps", "priors")
     torch.manual_seed(plan.seed)
-    return train(AnatomyNet(len(STRUCTURES)), Draw(data_root()), loss_of, plan)
+    return train(AnatomyNet(len(STRUCTURES)), Draw(root), loss_of, plan)

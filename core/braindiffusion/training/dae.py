@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..imaging.template import template
 from ..nets.prior import PriorNet
-from ..paths import data_root
+from ..paths import require_data
 from .brains import Brain, brains, draw_brain
 from .fields import chance, log_uniform, rolled
 from .population import degrade
@@ -87,4 +87,5 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
 
 def main(plan: Plan, cache: Path | None = None) -> Path:
     """Train for `plan.hours`; returns the EMA weights. `cache` keeps framed brains."""
-    return train(build(), Draw(data_root(), cache or plan.folder / "brains"), loss_of, plan)
+    root = require_data("t1_brains")
+    return train(build(), Draw(root, cache or plan.folder / "brains"), loss_of, plan)

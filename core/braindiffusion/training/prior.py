@@ -26,7 +26,7 @@ from ..imaging.expected import LEAST_DEVIATION, population
 from ..imaging.grid import GRID_SHAPE, VOXEL_ML
 from ..nets.anatomy import mirror
 from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet, context_of
-from ..paths import data_root
+from ..paths import require_data
 from .brains import Brain, brains, draw_brain
 from .fields import chance, log_uniform, moved_grid, warp
 from .label_maps import subjects
@@ -264,7 +264,8 @@ def main(plan: Plan) -> Path:
     """Train for `plan.hours`; returns the EMA weights. Framed brains and their volumes are kept in the
     folder.
     """
+    root = require_data("t1_brains", "label_maps", "priors", "ms", "stroke")
     torch.manual_seed(plan.seed)
-    volumes = real_volumes(data_root(), "train", plan.folder / "volumes.json")
-    draw = Draw(data_root(), plan.folder / "brains", volumes)
+    volumes = real_volumes(root, "train", plan.folder / "volumes.json")
+    draw = Draw(root, plan.folder / "brains", volumes)
     return train(PriorNet(**NETWORK), draw, loss_of, plan)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..errors import BrainDiffusionError, Cancelled
 from .muon import Optimiser
 
 Batch = dict[str, Tensor]
@@ -99,6 +102,9 @@ def train(
 ) -> Path:
     """Train `net` on examples of `draw` with `loss_of(net, batch)`; returns the file of EMA weights
     (safetensors, float16).
+
+    Raises Cancelled, with all saved, where the user stops it; BrainDiffusionError where `plan.resume` does
+    not fit `net`.
     """
     if plan.threads:
         torch.set_num_threads(plan.threads)
@@ -114,20 +120,24 @@ def train(
         prefetch_factor=4 if plan.workers else None,
     )
     start, saved, history = time.monotonic(), time.monotonic(), []
-    for step, batch in enumerate(loader):
-        progress = _agreed((time.monotonic() - start) / (plan.hours * 3600), device)
-        if progress >= 1:
-            break
-        lr = rate(progress, step, plan.learning_rate)
-        batch = {key: value.to(device) for key, value in batch.items()}
-        history.append(_step(wrapped, optimiser, lr, batch, loss_of))
-        ema.update(net)
-        if len(history) == 50:
-            _log(plan.folder, step + 1, progress, history)
-            history = []
-        if time.monotonic() - saved > plan.save_every_s:
-            _save(net, optimiser, ema, plan.folder)
-            saved = time.monotonic()
+    try:
+        for step, batch in enumerate(loader):
+            progress = _agreed((time.monotonic() - start) / (plan.hours * 3600), device)
+            if progress >= 1:
+                break
+            lr = rate(progress, step, plan.learning_rate)
+            batch = {key: value.to(device) for key, value in batch.items()}
+            history.append(_step(wrapped, optimiser, lr, batch, loss_of))
+            ema.update(net)
+            if len(history) == 50:
+                _log(plan.folder, step + 1, progress, history)
+                history = []
+            if time.monotonic() - saved > plan.save_every_s:
+                _save(net, optimiser, ema, plan.folder)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        _save(net, optimiser, ema, plan.folder)
+        raise Cancelled(f"Stopped; go on with --resume {plan.folder / 'checkpoint.pt'}.") from None
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return _save(net, optimiser, ema, plan.folder)
@@ -168,15 +178,25 @@ def _distributed(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _resume(net: nn.Module, optimiser: Optimiser, plan: Plan, device: torch.device) -> Ema:
+    """The average to go on with; raises BrainDiffusionError where `plan.resume` does not fit `net`."""
     if plan.resume is None:
         return Ema(net, plan.half_life)
-    if plan.resume.suffix == ".safetensors":
-        net.load_state_dict({name: value.float() for name, value in load_file(plan.resume).items()})
-        return Ema(net, plan.half_life)
-    state = torch.load(plan.resume, map_location=device, weights_only=True)
+    try:
+        return _loaded(net, optimiser, plan.resume, plan.half_life, device)
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise BrainDiffusionError(
+            f"'{plan.resume}' holds no checkpoint or weights of this network; give another file to resume."
+        ) from error
+
+
+def _loaded(net: nn.Module, optimiser: Optimiser, file: Path, half_life: int, device: torch.device) -> Ema:
+    if file.suffix == ".safetensors":
+        net.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+        return Ema(net, half_life)
+    state = torch.load(file, map_location=device, weights_only=True)
     net.load_state_dict(state["net"])
     optimiser.load_state_dict(state["optimiser"])
-    ema = Ema(net, plan.half_life)
+    ema = Ema(net, half_life)
     ema.weights, ema.steps = state["ema"], state["ema_steps"]
     return ema
 
