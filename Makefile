@@ -1,6 +1,6 @@
 # Each target works alone on a bare machine: it makes its own environment in .venv first.
-#   make demo          heal the sample patient in the window; without a display, pictures of it and the result in ./demo
-#   make demo-cli      heal the sample patient on the command line; the result and a picture in ./demo
+#   make demo          heal the sample patient in the window, the result in ./demo/result; without a display, pictures in ./demo
+#   make demo-cli      heal the sample patient on the command line, the result with a picture in ./demo/result
 #   make test          lint, types and tests
 #   make slow          the tests that take long
 #   make evaluate      measure the models and write docs/results.md
@@ -39,7 +39,7 @@ demo: $(VENV)/.ready-desktop
 	fi
 
 demo-cli: $(VENV)/.ready
-	$(RUN)/braindiffusion heal $(SAMPLE) --output demo --seed 7
+	$(RUN)/braindiffusion heal $(SAMPLE) --output demo/result --seed 7
 
 screenshots: $(VENV)/.ready-desktop
 	$(RUN)/braindiffusion-desktop --screenshots docs/pictures

@@ -142,8 +142,17 @@ def result(message: dict[str, Any]) -> dict[str, Any]:
         volumes[role] = {"path": str(path), "affine": image["affine"]}
     manifest = manifest_of(message, (round(x, 1), round(y, 1), round(z, 1)), side, float(bright.sum()))
     (folder / "picture.png").write_bytes(b"\x89PNG made up")
-    (folder / "result.json").write_text(json.dumps(manifest), encoding="utf-8")
+    keep(manifest, folder)
     return {"folder": str(folder), "manifest": manifest, "volumes": volumes}
+
+
+def keep(manifest: dict[str, Any], folder: Path) -> None:
+    """The result's folder as a run leaves it, though the files hold nothing."""
+    entries = [entry | {"path": entry["path"] or f"{entry['role']}.bin"} for entry in manifest["artifacts"]]
+    for entry in entries:
+        (folder / entry["path"]).touch()
+    text = json.dumps(manifest | {"artifacts": entries, "files": [entry["path"] for entry in entries]})
+    (folder / "result.json").write_text(text, encoding="utf-8")
 
 
 def world_x(shape: tuple[int, ...], affine: Any) -> Any:

@@ -20,6 +20,7 @@ from braindiffusion.healing import Healed
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.imaging.intensity import TissueScale
+from braindiffusion.models.card import folder_of, read_card
 from braindiffusion.plan import Plan
 
 
@@ -172,7 +173,9 @@ def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
     assert page.count("Not measured yet") == 3
     assert "| Seconds per sample of 20 steps | ≤ 6 | 7.2 | **no** |" in page
     assert "3.2" in page and "0.87" in page and "1 minutes" in page
-    assert json.loads((tmp_path / "prior.json").read_text(encoding="utf-8"))["machine"]["threads"] == 1
+    kept = json.loads((tmp_path / "prior.json").read_text(encoding="utf-8"))
+    assert kept["machine"]["threads"] == 1
+    assert kept["models"]["t1-brain-2mm"] == read_card(folder_of("t1-brain-2mm")).sha256
 
 
 def test_a_quick_run_is_kept_apart_and_says_so(tmp_path, monkeypatch):

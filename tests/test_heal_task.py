@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from scipy.ndimage import binary_dilation
 
@@ -43,11 +44,16 @@ from braindiffusion.imaging.grid import GRID_AFFINE, sample
 from braindiffusion.imaging.volume import Volume
 from braindiffusion.models import loading
 from braindiffusion.models.card import Card
+from braindiffusion.paths import resources
+from braindiffusion.plan import make_plan
 from braindiffusion.result import Result
 from braindiffusion.segment import Segmentation, is_stripped, stripped_mask
 from braindiffusion.tasks.heal import MISSES, UNCALIBRATED, HealParameters
 from braindiffusion.telling import Tell, silent
+from braindiffusion.training import trainer
+from braindiffusion.training.muon import Optimiser
 from braindiffusion.training.prior import COVARIATES
+from dicom_files import write_series
 from scan_files import save_nifti
 from test_cli import one_sentence
 
@@ -266,6 +272,36 @@ def test_made_up_voxels_say_so_everywhere(saved):
     assert (saved[1] / "picture.png").read_bytes()[:4] == b"\x89PNG"
     rows = (saved[1] / "findings.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 2 and "left,cerebral white matter" in rows[1]
+
+
+def write_scan(path: Path, scan: Volume) -> Path:
+    """The scan in the format that the name's ending says."""
+    if path.suffix == ".gz":
+        return save_nifti(path, scan.data, scan.affine)
+    if path.suffix == ".mgz":
+        nib.save(nib.freesurfer.MGHImage(scan.data, scan.affine), path)
+        return path
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
+    image = sitk.GetImageFromArray(scan.data.T)
+    image.SetSpacing(scan.spacing.tolist())
+    image.SetDirection((lps[:3, :3] / scan.spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nrrd", "scan.mha", "scan.mgz"])
+def test_a_scan_of_any_format_is_healed_on_its_own_grid(world, tmp_path, name):
+    path = write_scan(tmp_path / name, SICK)
+    given = ["--seed", "7", "--samples", "2", "--steps", "3", "--precision", "fp32"]
+    assert cli.main(["heal", str(path), "-o", str(tmp_path / "out"), *given]) == 0
+    result = Result.load(tmp_path / "out")
+    (row,) = result.findings
+    assert (row["side"], row["structure"]) == ("left", "cerebral white matter")
+    healed = result["healed"].volume
+    assert healed.shape == SICK.shape and np.allclose(healed.affine, SICK.affine, atol=1e-4)
+    assert np.abs(healed.data - HEALTHY.data)[LESION].mean() < 0.03 * WHITE
+    assert (healed.data == SICK.data)[~binary_dilation(LESION, iterations=12)].all()
 
 
 def test_without_a_lesion_nothing_is_changed(world):
@@ -518,6 +554,60 @@ def test_one_level_of_partial_diffusion_is_given_as_a_number_or_a_list(levels):
 def test_levels_that_are_none_are_one_sentence(levels):
     with pytest.raises(WrongParameters, match="one to eight numbers between 0.02 and 10"):
         HealParameters.parse({"levels": levels})
+
+
+def test_a_dicom_folder_goes_the_whole_way_through_the_shipped_networks(tmp_path):
+    """The sample patient on the command line, as quickly as it goes."""
+    sample_patient = nib.as_closest_canonical(nib.load(resources() / "samples" / "sample-patient.nii.gz"))
+    voxels = np.asarray(sample_patient.dataobj).astype(np.uint16)
+    write_series(tmp_path / "dicom", voxels, sample_patient.affine)
+    out = tmp_path / "out"
+    given = ["--samples", "1", "--steps", "2", "--device", "cpu"]
+    assert cli.main(["heal", str(tmp_path / "dicom"), "-o", str(out), *given]) == 0
+    result = Result.load(out)
+    numbered = result["findings_labels"].volume.data
+    assert set(np.unique(numbered)) - {0} == {row["number"] for row in result.findings} != set()
+    assert all(row["structure"] and row["peak_z"] > result.provenance["threshold"] for row in result.findings)
+    for role, synthetic in VOLUMES.items():
+        image = nib.as_closest_canonical(nib.load(out / f"{role}{'_synthetic' if synthetic else ''}.nii.gz"))
+        assert np.allclose(image.affine, sample_patient.affine, atol=1e-3), "the series' own grid"
+        assert image.shape == voxels.shape and np.isfinite(image.get_fdata()).all()
+        if role == "healed":
+            differing = int((image.get_fdata() != voxels).sum())
+            assert 0 < differing <= result.provenance["voxels_changed"] < voxels.size / 2
+    assert result.provenance["voxels_outside_changed"] == 0
+    files = {file.name for file in out.iterdir()}
+    assert {"picture.png", "findings.csv", "result.json", "healed_synthetic.nii.gz"} <= files
+
+
+def two_steps(device: str) -> list[float]:
+    """The losses of two training steps and of the network after them, on a device in float32."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 16, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv3d(16, 1, 3, padding=1)
+    )
+    noise = torch.randn(2, 1, 12, 12, 12)
+    batch = {"x": noise.to(device), "y": (0.5 * noise + 1).to(device)}
+    optimiser = Optimiser(net.to(device), 0.01)
+
+    def loss_of(net, batch):
+        with torch.autocast(device, enabled=False):
+            return (net(batch["x"]) - batch["y"]).square().mean()
+
+    losses = [trainer._step(net, optimiser, 0.01, batch, loss_of) for _ in range(2)]
+    return [*losses, float(loss_of(net, batch).detach())]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+def test_the_graphics_card_computes_what_the_processor_does():
+    prior, image = loading.load_model("t1-brain-2mm"), frame_of(SICK).image
+    drawn, trained = [], []
+    for device in ("cpu", "cuda"):
+        with make_plan(device, "fp32")[0].applied():
+            drawn.append(healing.guided(prior, image, [3, 4], 2, device=device).samples)
+            trained.append(two_steps(device))
+    assert np.abs(drawn[0] - drawn[1]).max() < 1e-3 and drawn[0].any()
+    assert trained[0] == pytest.approx(trained[1], abs=1e-3) and trained[0][2] < trained[0][0]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import braindiffusion
 from braindiffusion.diffusion.cond import Cond
 from braindiffusion.diffusion.path import Node
 from braindiffusion.errors import BrainDiffusionError
+from braindiffusion.evaluation import write
 from braindiffusion.models import card as card_module
 from braindiffusion.models import loading
 from braindiffusion.models.card import WEIGHTS, Card, read_card, write_card
 from braindiffusion.models.loading import build, fingerprint, load_model, sha256
 from braindiffusion.paths import resources
+from braindiffusion.training import release
 
 PRIOR = {
     "class": "PriorNet",
@@ -317,6 +320,59 @@ def test_bfloat16_answers_in_float32(small):
     )
     assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
     assert (rough - exact).abs().max() < 0.05 * (exact - x).abs().max()
+
+
+@pytest.fixture
+def measured(small, tmp_path, monkeypatch) -> Path:
+    """A file that the evaluation could have written about the small prior."""
+    monkeypatch.setattr(release, "resources", lambda: tmp_path)
+    monkeypatch.setitem(release._CARDS, "small", dict)
+    monkeypatch.setitem(write.MODELS, "prior", "small")
+    content = {"steps": 20, "seconds_per_sample": 7.25, "spectrum": {"median_within": 1.0}}
+    part = {"content": content, "quick": False, "models": {"small": read_card(small).sha256}}
+    file = tmp_path / "eval" / "prior.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(part))
+    return file
+
+
+def test_a_card_takes_the_measured_figures_and_its_model_still_loads(small, measured):
+    edit(small, measured={"calibration": {"guided": {"threshold": 4.0}}})
+    before = read_card(small)
+    release.main(["small", "--measured", str(measured.parent)])
+    after = load_model("small").card
+    assert after.measured["calibration"] == before.measured["calibration"]
+    told = after.measured["evaluation"]["prior"]
+    assert told["command"].endswith("--only prior") and date.fromisoformat(told["date"])
+    assert told["figures"] == [
+        {"what": "Seconds per sample of 20 steps", "goal": "≤ 6", "measured": "7.2", "met": False},
+        {
+            "what": "Power spectrum of the median sample within that of real brains",
+            "goal": "all rings", "measured": "100%", "met": True,
+        },
+    ]  # fmt: skip
+    assert after.model_copy(update={"measured": before.measured}) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"quick": True}, "quick run"),
+        ({"models": {"small": "0" * 64}}, "other weights"),
+        (None, "Nothing in"),
+    ],
+)
+def test_figures_that_are_not_the_models_own_stay_out_of_its_card(small, measured, capsys, changes, said):
+    if changes is None:
+        measured.unlink()
+    else:
+        measured.write_text(json.dumps(json.loads(measured.read_text()) | changes))
+    before = (small / "card.json").read_bytes()
+    with pytest.raises(SystemExit) as end:
+        release.main(["small", "--measured", str(measured.parent)])
+    error = capsys.readouterr().err
+    assert end.value.code == 1 and said in error and error.count("\n") == 1
+    assert (small / "card.json").read_bytes() == before
 
 
 @shipped

@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures are imported)
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -232,12 +233,32 @@ def test_the_window_is_ready_within_four_seconds_of_the_processor(tmp_path):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4
 
 
-def test_the_demo_heals_the_sample_patient_and_leaves_pictures_and_results(window, tmp_path, monkeypatch):
+def demo(window, monkeypatch, **places) -> int:
+    """The exit code of the demo."""
     from braindiffusion_desktop.demo import Demo
 
     codes: list[int] = []
     monkeypatch.setattr(QtWidgets.QApplication, "exit", codes.append)
-    Demo(window, tmp_path, tmp_path, end=True).begin()
+    Demo(window, **places, end=True).begin()
     wait(lambda: codes, 120)
-    assert codes == [0]
-    assert (tmp_path / "window-compare.png").is_file() and (tmp_path / "result.json").is_file()
+    return codes[0]
+
+
+def test_the_demo_heals_the_sample_patient_and_says_what_was_found(window, tmp_path, monkeypatch, capsys):
+    result = tmp_path / "result"
+    assert demo(window, monkeypatch, pictures=tmp_path, results=result) == 0
+    said = capsys.readouterr().out
+    assert (tmp_path / "window-compare.png").is_file() and not (result / ".handover").exists()
+    known = json.loads((result / "result.json").read_text(encoding="utf-8"))
+    assert all((result / name).is_file() for name in known["files"])
+    for text in (known["verdict"], "thalamus: ", "not for diagnosis", str(result), "picture.png"):
+        assert text in said
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    (command,) = [line for line in lines if "heal $(SAMPLE)" in line]
+    assert f"--seed {known['provenance']['parameters']['seed']}" in command
+
+
+def test_a_demo_whose_files_cannot_be_written_ends_in_one_sentence(window, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert demo(window, monkeypatch, pictures=None, results=tmp_path / "file" / "result") == 1
+    assert "file" in capsys.readouterr().err.splitlines()[-1]

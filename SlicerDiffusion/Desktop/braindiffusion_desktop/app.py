@@ -35,7 +35,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--scene", metavar="FILE", help="open this scene first")
     parser.add_argument(
         "--demo", nargs="?", const="demo", metavar="FOLDER",
-        help="heal the sample patient; without a display, pictures and results go to FOLDER (demo)",
+        help="heal the sample patient; its files go to FOLDER/result (demo/result), without a display also "
+        "pictures of the window to FOLDER",
     )  # fmt: skip
     parser.add_argument(
         "--screenshots", metavar="FOLDER", help="heal the sample patient, picture each layout, end"
@@ -178,8 +179,9 @@ def _demo(window: Window, options: argparse.Namespace, on_screen: bool) -> None:
     """Begin the demo; without a display it ends by itself."""
     from .demo import Demo
 
-    results = Path(options.demo) if options.demo and not on_screen else None
-    pictures = Path(options.screenshots) if options.screenshots else results
+    demo = Path(options.demo) if options.demo else None
+    pictures = Path(options.screenshots) if options.screenshots else None if on_screen else demo
+    results = demo / "result" if demo else None
     Demo(window, pictures, results, end=bool(options.screenshots) or not on_screen).begin()
 
 

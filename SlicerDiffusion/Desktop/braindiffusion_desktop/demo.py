@@ -69,7 +69,7 @@ class Demo(QtCore.QObject):
         if self._results is not None:
             hidden = shutil.ignore_patterns(HANDOVER)
             shutil.copytree(made, self._results, dirs_exist_ok=True, ignore=hidden)
-            print()
+            print(file=sys.stderr)  # after the line of progress
             tell(Result.load(self._results, voxels=False), self._results)
         if self._pictures is not None:
             self._pictures.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .judged import DETECTED, SIZES_ML
-from .real_eval import slug
+from .real_eval import UNSHOWN, slug
 
 Content = dict[str, Any]
 
@@ -212,7 +212,7 @@ def real(content: Content) -> list[str]:
     lines += [*table(("head", "findings", "ml", "seconds all told"), rows), ""]
     lines += [*(f"- {row['name']}: {_words(row)}" for row in content["heads"]), ""]
     for row in [*content["lesions"], *content["older"], *content["heads"]]:
-        if "refused" not in row:
+        if "refused" not in row and row["name"] not in UNSHOWN:
             lines += [f"![{row['name']}](pictures/{slug(row['name'])}.png)", ""]
     return lines
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from ..models.card import read_card
+from ..paths import resources
 from ..plan import Plan
 
 Arrays = dict[str, np.ndarray]
@@ -52,6 +54,7 @@ class Setting:
             "machine": machine(self.plan),
             "seconds": round(seconds),
             "quick": self.quick,
+            "models": {card.name: card.sha256 for card in map(read_card, sorted(_shipped()))},
         }
         (self.folder / f"{part}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
@@ -69,6 +72,10 @@ class Setting:
         np.savez_compressed(part, **made)  # type: ignore[arg-type]
         part.replace(file)
         return made
+
+
+def _shipped() -> Iterator[Path]:
+    return (file.parent for file in (resources() / "models").glob("*/card.json"))
 
 
 def shared_out(setting: Setting, what: str, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+from ..errors import BrainDiffusionError
+from ..models.card import Card
 from .sections import Content, anatomy, heal, interval, prior, prose, real, span, table
 
 COMMAND = "python -m braindiffusion.evaluation --only {}"
@@ -15,6 +19,13 @@ SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
     "prior": ("Conditional prior: `t1-brain-2mm`", prior),
     "heal": ("Healing", heal),
     "real": ("Real cases", real),
+}
+# The model that a part measures.
+MODELS = {
+    "anatomy": "brain-anatomy-2mm",
+    "prior": "t1-brain-2mm",
+    "heal": "t1-brain-2mm",
+    "real": "t1-brain-2mm",
 }
 
 
@@ -49,6 +60,32 @@ def goals(parts: dict[str, Content | None]) -> list[tuple[str, str, str, bool]]:
     return [
         row for name, check in checks.items() if (part := parts.get(name)) for row in check(part["content"])
     ]
+
+
+def for_card(card: Card, folder: Path) -> dict[str, Any]:
+    """What the parts in `folder` measured of a model: {part: command, date, [what, goal, measured, met]}.
+
+    Raises BrainDiffusionError where nothing was measured, or what there is must not be quoted of this model.
+    """
+    told = {}
+    for name, model in MODELS.items():
+        file = folder / f"{name}.json"
+        part = _read(file) if model == card.name else None
+        if part is None:
+            continue
+        if part["quick"]:
+            raise BrainDiffusionError(f"'{file}' is of a quick run, which measures nothing; measure anew.")
+        if part.get("models", {}).get(model, card.sha256) != card.sha256:
+            raise BrainDiffusionError(f"'{file}' was measured with other weights of {model}; measure anew.")
+        keys = ("what", "goal", "measured", "met")
+        told[name] = {
+            "command": COMMAND.format(name),
+            "date": date.fromtimestamp(file.stat().st_mtime).isoformat(),
+            "figures": [dict(zip(keys, row, strict=True)) for row in goals({name: part})],
+        }
+    if not told:
+        raise BrainDiffusionError(f"Nothing in '{folder}' measures {card.name}; run 'make evaluate' first.")
+    return told
 
 
 Goals = list[tuple[str, str, str, bool]]

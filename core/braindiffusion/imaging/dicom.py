@@ -169,10 +169,10 @@ def _header(path: Path) -> Dataset | None:
     try:
         header = open_dicom(path, stop_before_pixels=True)
     except (InvalidDicomError, OSError) as error:
-        header = _bare_header(path)
-        if header is None and path.suffix.lower() == ".dcm":
+        bare = _bare_header(path)
+        if bare is None and path.suffix.lower() == ".dcm":
             raise _damaged(path) from error
-        return header
+        return bare
     except Exception as error:  # the file begins as DICOM, and its parser may raise anything at what follows
         raise _damaged(path) from error
     return header if _kind(header) or "Rows" in header else None

@@ -3,6 +3,7 @@
     python -m braindiffusion.training.release brain-anatomy-2mm runs/brain-anatomy-2mm/ema.safetensors --hours
     2 python -m braindiffusion.training.release t1-brain-2mm runs/t1-brain-2mm/ema.safetensors --hours 3
     python -m braindiffusion.training.release t1-brain-2mm --calibrate
+    python -m braindiffusion.training.release t1-brain-2mm --measured
 
 `--hours` are those of this training run; the card adds them to the hours of the weights that the run went on
 from.
@@ -12,14 +13,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import BrainDiffusionError
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..models.card import WEIGHTS, Card, read_card, write_card
 from ..models.loading import build, fingerprint, load_file, load_model, sha256
 from ..nets.prior import SIGMA_DATA
-from ..paths import data_root, resources
+from ..paths import data_root, resources, workplace
 from .anatomy import NAME as ANATOMY
 from .prior import COVARIATES, NETWORK, SIGMA_MAX, SIGMA_MIN
 from .prior import NAME as PRIOR
@@ -150,7 +153,21 @@ def calibrate(steps: int, samples: int) -> None:
     write_card(card, model.folder)
 
 
-def main() -> None:
+def enter_measured(name: str, measurements: Path) -> None:
+    """Enter in the card of `name` the figures that `make evaluate` left in the folder `measurements`.
+
+    Raises BrainDiffusionError where there are none, or they are of a quick run or of other weights.
+    """
+    from ..evaluation.write import for_card
+
+    folder = resources() / "models" / name
+    card = read_card(folder)
+    measured = card.measured | {"evaluation": for_card(card, measurements)}
+    write_card(card.model_copy(update={"measured": measured}), folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; an error ends it with one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -165,7 +182,22 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--samples", type=int, default=4)
-    options = parser.parse_args()
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        nargs="?",
+        const=workplace() / "runs" / "eval",
+        metavar="FOLDER",
+        help="enter in the card what `make evaluate` measured (default: runs/eval)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        _carry_out(options)
+    except BrainDiffusionError as error:
+        parser.exit(1, f"{error}\n")
+
+
+def _carry_out(options: argparse.Namespace) -> None:
     if options.weights:
         print(release(options.model, options.weights, options.hours, options.machine, not options.fresh))
     if options.caution is not None:
@@ -173,6 +205,8 @@ def main() -> None:
         write_card(read_card(folder).model_copy(update={"caution": options.caution}), folder)
     if options.calibrate:
         calibrate(options.steps, options.samples)
+    if options.measured:
+        enter_measured(options.model, options.measured)
 
 
 if __name__ == "__main__":
