@@ -311,4 +311,4 @@ def test_output_in_a_terminal_without_unicode(scan_file):
         [sys.executable, "-m", "braindiffusion", "inspect", str(scan_file)],
         capture_output=True, text=True, env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
-    assert said.returncode == 0 and "the scan can be used" in said.stdout
+    assert said.returncode == 0 and "the file is sound" in said.stdout

@@ -36,6 +36,13 @@ def _show(window: Any, number: int) -> None:
         window.layouts.setLayout(number)
 
 
+def _return_to_finding(window: Any) -> None:
+    """Fitting has moved the views off the finding whose row is chosen in the panel's table."""
+    table = window.dock.findChild(QtWidgets.QTableWidget, "findings")
+    if table is not None and table.currentRow() >= 0:
+        table.cellClicked.emit(table.currentRow(), 0)
+
+
 def take(window: Any, folder: Path) -> list[Path]:
     """Show each layout in turn and save a picture of the window; returns the files' paths.
 
@@ -49,6 +56,7 @@ def take(window: Any, folder: Path) -> list[Path]:
         _show(window, number)
         settle()
         window.layouts.fit()
+        _return_to_finding(window)
         settle()
         window.layouts.draw()
         path = folder / f"{NAMES.get(number, f'window-layout-{number}')}.png"
