@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from braindiffusion.errors import Cancelled
 from braindiffusion.training import dae
 from braindiffusion.training.brains import Brain
 from braindiffusion.training.trainer import Plan
@@ -65,7 +66,7 @@ def test_two_steps_of_training_write_weights_that_load(tmp_path, monkeypatch):
         return steps[-1]
 
     plan = Plan(hours=1, batch=1, learning_rate=1e-3, folder=tmp_path, workers=0, save_every_s=0)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Cancelled):
         dae.train(dae.build(), Small(tmp_path, tmp_path), loss_of, plan)
     assert all(0 < float(loss.detach()) < 2 for loss in steps)
     net = dae.build()

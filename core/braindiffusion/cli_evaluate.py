@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .evaluation.parts import PARTS
 from .paths import workplace
-
-# Modules of `evaluation` by the part of the page that they measure.
-PARTS = {"anatomy": "anatomy_eval", "prior": "prior_eval", "heal": "heal_eval", "real": "real_eval"}
 
 
 def add_evaluation_options(command: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 from ..imaging import align, grid, intensity
 from ..imaging import frame as frame_module
 from ..imaging.frame import Frame
-from ..imaging.intensity import TissueScale
+from ..imaging.intensity import Ground, TissueScale
 from ..imaging.volume import Volume
 from ..paths import resources
 from ..segment import stripped_mask
@@ -174,13 +174,18 @@ def _frozen() -> dict:
 
 def frame_arrays(frame: Frame) -> Arrays:
     """A frame as arrays, for the cache."""
-    arrays = {f.name: np.asarray(getattr(frame, f.name)) for f in fields(Frame) if f.name != "scale"}
-    return arrays | {"scale": np.array([frame.scale.grey, frame.scale.white])}
+    parts = {f.name: getattr(frame, f.name) for f in fields(Frame)}
+    scale, ground = parts.pop("scale"), parts.pop("ground")
+    arrays = {name: np.asarray(part) for name, part in parts.items()}
+    arrays["scale"] = np.array([scale.grey, scale.white])
+    return arrays | {"ground": np.array([ground.background, ground.lowest])}
 
 
 def frame_of(arrays: Arrays) -> Frame:
     """The frame that `frame_arrays` took apart."""
     parts = {f.name: arrays[f.name] for f in fields(Frame)}
     grey, white = parts.pop("scale")
+    ground = Ground(*(float(value) for value in parts.pop("ground")))
     shape = tuple(int(n) for n in parts.pop("shape"))
-    return Frame(shape=shape, scale=TissueScale(float(grey), float(white)), **parts)  # type: ignore[arg-type]
+    scale = TissueScale(float(grey), float(white))
+    return Frame(shape=shape, scale=scale, ground=ground, **parts)  # type: ignore[arg-type]

@@ -12,10 +12,10 @@ import importlib
 import time
 from pathlib import Path
 
-from ..cli_evaluate import PARTS
 from ..paths import data_root, require_data
 from ..plan import make_plan
 from . import write
+from .parts import PARTS
 from .setting import Setting
 
 # What of docs/data.md a part cannot do without.
