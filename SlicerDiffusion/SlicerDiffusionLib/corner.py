@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import marks, view
+from .soon import Soon
 
 TEXT = f"\n{marks.NOTICE}"
 _EDGE = 7  # vtkCornerAnnotation::UpperEdge
@@ -28,7 +29,7 @@ class Corner:
         import slicer
 
         scene = slicer.mrmlScene
-        self._waiting = self._over = False
+        self._soon = Soon(self._update)
         self._watch = slicer.util.VTKObservationMixin()
         self._asked: set[tuple[str, str | None]] = set()
         for event in (
@@ -37,37 +38,28 @@ class Corner:
             scene.EndBatchProcessEvent,
             scene.EndCloseEvent,
         ):
-            self._watch.addObserver(scene, event, self.later)
+            self._watch.addObserver(scene, event, self._soon.ask)
         self._nodes = slicer.util.VTKObservationMixin()
         self._followed: list[Any] = []
         self._manager = slicer.app.layoutManager()
         if self._manager is not None:
-            self._manager.layoutChanged.connect(self.later)
-        self.later()
+            self._manager.layoutChanged.connect(self._soon.ask)
+        self._soon.ask()
 
     def cleanup(self) -> None:
         """Stop watching. The texts stay: the views still show what they show."""
-        self._over = True
+        self._soon.cleanup()
         self._watch.removeObservers()
         self._nodes.removeObservers()
         if self._manager is not None:
-            self._manager.layoutChanged.disconnect(self.later)
+            self._manager.layoutChanged.disconnect(self._soon.ask)
 
-    def later(self, *_: Any) -> None:
-        """Look at all views before the next picture is drawn."""
-        import qt
-
-        if not self._waiting and not self._over:
-            self._waiting = True
-            qt.QTimer.singleShot(0, self.update)
-
-    def update(self) -> None:
+    def _update(self) -> None:
         """Write or remove the text in each view, as it is now."""
         import slicer
 
-        self._waiting = False
         manager = slicer.app.layoutManager()
-        if self._over or manager is None or slicer.mrmlScene.IsBatchProcessing():
+        if manager is None:
             return
         self._follow()
         self._markRead()
@@ -91,7 +83,7 @@ class Corner:
             self._followed = list(now)
             self._nodes.removeObservers()
             for node in now:
-                self._nodes.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.later)
+                self._nodes.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._soon.ask)
 
     def _markRead(self) -> None:
         """Mark what was read from files that say of themselves that they are made up; each is asked once."""

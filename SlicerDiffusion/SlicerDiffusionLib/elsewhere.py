@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import marks, say, view
+from .soon import Soon
 
 ELSEWHERE = "The scan chosen above is not the one in the views."
 
@@ -17,7 +18,7 @@ class Elsewhere:
         import slicer
 
         self._scan = scan
-        self._waiting = self._over = False
+        self._soon = Soon(self.update)
         self.label = say.label("elsewhere")
         self._watch = slicer.util.VTKObservationMixin()
         scene = slicer.mrmlScene
@@ -27,11 +28,11 @@ class Elsewhere:
             scene.EndCloseEvent,
             scene.EndImportEvent,
         ):
-            self._watch.addObserver(scene, event, self._later)
+            self._watch.addObserver(scene, event, self._soon.ask)
         self.update()
 
     def cleanup(self) -> None:
-        self._over = True
+        self._soon.cleanup()
         self._watch.removeObservers()
 
     def update(self) -> None:
@@ -40,27 +41,12 @@ class Elsewhere:
 
         composites = view.composites().values()
         for composite in composites:
-            if not self._watch.hasObserver(composite, vtk.vtkCommand.ModifiedEvent, self._later):
-                self._watch.addObserver(composite, vtk.vtkCommand.ModifiedEvent, self._later)
+            if not self._watch.hasObserver(composite, vtk.vtkCommand.ModifiedEvent, self._soon.ask):
+                self._watch.addObserver(composite, vtk.vtkCommand.ModifiedEvent, self._soon.ask)
         scan = self._scan()
         shown = [volume for composite in composites for volume in view.shownVolumes(composite)]
         away = scan is not None and shown and not any(_speaksOf(volume, scan) for volume in shown)
         say.say(self.label, ELSEWHERE if away else "", say.WARNING)
-
-    def _later(self, *_: Any) -> None:
-        """Views change many times at once; the panel looks once."""
-        import qt
-
-        if not self._waiting and not self._over:
-            self._waiting = True
-            qt.QTimer.singleShot(0, self._look)
-
-    def _look(self) -> None:
-        import slicer
-
-        self._waiting = False
-        if not self._over and not slicer.mrmlScene.IsBatchProcessing():
-            self.update()
 
 
 def _speaksOf(volume: Any, scan: Any) -> bool:

@@ -12,6 +12,7 @@ from .installpanel import InstallPanel
 from .job import Complaint, Job
 from .resultpanel import ResultPanel
 from .runpanel import RunPanel
+from .soon import Soon
 
 
 class Session:
@@ -24,7 +25,8 @@ class Session:
         self._listed: dict[str, int] = {}
         # What the run to be changed was given that no widget shows: task, parameters and options.
         self._kept: tuple[str, dict[str, Any], dict[str, Any]] = ("", {}, {})
-        self._waiting = self._over = False
+        self._over = False
+        self._soon = Soon(self._sceneChanged)
         self._watch = slicer.util.VTKObservationMixin()
         self.notice = say.label("notice")
         say.say(self.notice, notice, say.WARNING)
@@ -59,16 +61,17 @@ class Session:
             scene.EndCloseEvent,
             scene.EndImportEvent,
         ):
-            self._watch.addObserver(scene, event, self._later)
+            self._watch.addObserver(scene, event, self._soon.ask)
         view.registerLayouts()
-        self._sceneChanged()
+        self._soon.now()
 
     def enter(self) -> None:
         """The panel is shown."""
-        self._sceneChanged()
+        self._soon.now()
 
     def cleanup(self) -> None:
         self._over = True
+        self._soon.cleanup()
         self._watch.removeObservers()
         self.logic.jobs.listeners.remove(self._onJob)
         self.logic.preview.remove()
@@ -155,20 +158,7 @@ class Session:
 
     # What happens in the scene.
 
-    def _later(self, *_: Any) -> None:
-        """Many nodes come and go at once; the panel looks once."""
-        import qt
-
-        if not self._waiting and not self._over:
-            self._waiting = True
-            qt.QTimer.singleShot(0, self._sceneChanged)
-
     def _sceneChanged(self) -> None:
-        import slicer
-
-        self._waiting = False
-        if self._over or slicer.mrmlScene.IsBatchProcessing():
-            return
         self._suggestScan()
         runs = {entry.run: len(entry.nodes) for entry in history.entries()}
         if runs != self._listed:
