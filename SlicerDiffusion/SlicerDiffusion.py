@@ -42,8 +42,8 @@ class SlicerDiffusion(ScriptedLoadableModule):
         self.parent.contributors = ["The BrainDiffusion authors"]
         self.parent.helpText = _(
             "Heals a T1-weighted brain with a diffusion model and shows where the scan differs from its "
-            "healthy "
-            "counterpart. Everything made up is marked as synthetic. Research use only, not a medical device."
+            "healthy counterpart; fills regions, changes brains and generates new ones. Everything made "
+            "up is marked as synthetic. Research use only, not a medical device."
         )
         # Made-up voxels are marked in the views from the start, also those of a scene that was saved before.
         slicer.app.connect("startupCompleted()", corner.start)

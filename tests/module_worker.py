@@ -108,17 +108,84 @@ def preview(message: dict[str, Any], step: int) -> dict[str, Any]:
     import numpy as np
 
     image = next(iter(message.get("inputs", {}).values()), None)
-    if image is None:
+    if image is None and message["task"] != "generate":
         return {}
     path = Path(message["folder"], ".handover", f"preview-{step}.nrrd")
     write(path, np.full((4, 5, 6), step, np.float32))
-    return {"preview": {"path": str(path), "affine": image["affine"], "title": "Healed scan, preview"}}
+    affine, title = (MNI, "Generated") if image is None else (image["affine"], "Healed scan")
+    return {"preview": {"path": str(path), "affine": affine, "title": f"{title}, preview"}}
+
+
+MNI = [[4.0, 0, 0, -46], [0, 4.0, 0, -62], [0, 0, 4.0, -40], [0, 0, 0, 1]]
+
+
+def made_up(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What generate and inpaint give: images with a ball of another size, brighter from one to the next; the
+    requested ball is as large as the measured one but for 1 ml. inpaint changes voxels in the mask only.
+    """
+    import numpy as np
+
+    generate, parameters = message["task"] == "generate", message["parameters"]
+    count = parameters.get("samples", 3)
+    affine = MNI if generate else message["inputs"]["scan"]["affine"]
+    if generate:
+        k, j, i = np.indices((24, 32, 24))
+        far = np.sqrt((i - 11.5) ** 2 + (j - 15.5) ** 2 + (k - 10) ** 2)
+        frames = [
+            np.where(far < 7 + n, 40.0 + 20 * n, 0.0) * (1 + 0.2 * (i < 11)) for n in range(1, count + 1)
+        ]
+    else:
+        scan, mask = (read(Path(message["inputs"][name]["path"])) for name in ("scan", "mask"))
+        frames = [np.where(mask > 0, 10.0 * n, scan) for n in range(1, count + 1)]
+    spread = {"window": [0, 20], "colors": "heat", "unit": "of the grey value", "title": "Spread"}
+    grey = {"window": [0, 150], "unit": "grey"} if generate else {"unit": "as the scan"}
+    first = ("mean", "mean") if generate else ("inpainted", "healed")
+    row, of = ("brains", "brain") if generate else ("variants", "variant"), None if generate else "scan"
+    seeds = [1_835_500_000 + parameters.get("seed", 0) + n for n in range(count)]
+    rows = [
+        {row[1]: n + 1, "seed": seeds[n], "ball_asked_ml": 20.0 + 5 * n, "ball_ml": 21.0 + 5 * n}
+        for n in range(count)
+    ]
+    columns = {row[1]: row[1], "ball_asked_ml": "asked for (ml)", "ball_ml": "measured (ml)"}
+    entries = [
+        artifact(row[0], "sequence", grey | {"index": row[1]}, of=of),
+        artifact(first[0], "volume", grey, of=of),
+        *([] if generate else [artifact("mean", "volume", {"unit": "as the scan"}, of=of)]),
+        artifact("sd" if generate else "spread", "volume", spread, of=of),
+        artifact("measured", "table", {"columns": columns}, of=of) | {"rows": rows},
+        artifact("scatter", "plot", {}, of=None) | {"path": "scatter.png"},
+    ]
+    arrays = {f"{row[0]}.{n}": frame for n, frame in enumerate(frames, 1)}
+    arrays |= {
+        first[0]: np.mean(frames, 0),
+        "mean": np.mean(frames, 0),
+        "sd" if generate else "spread": np.std(frames, 0),
+    }
+    volumes = {}
+    for name, array in arrays.items():
+        path = folder / ".handover" / f"{name}.nrrd"
+        write(path, array.astype(np.float32))
+        volumes[name] = {"path": str(path), "affine": affine}
+    import matplotlib.image
+
+    matplotlib.image.imsave(folder / "scatter.png", np.full((60, 80, 3), 200, np.uint8))
+    inputs = {name: seen(image) for name, image in message.get("inputs", {}).items()}
+    provenance = {"task": message["task"], "parameters": parameters, "seeds": seeds, "inputs": inputs}
+    provenance |= {} if generate else {"voxels_outside_changed": 0}
+    manifest = {
+        "format": "braindiffusion result 1", "task": message["task"], "plausible": True, "artifacts": entries,
+        "verdict": "Made up.", "notes": [], "provenance": provenance, "files": ["scatter.png"],
+    }  # fmt: skip
+    keep(manifest, folder)
+    return {"folder": str(folder), "manifest": manifest, "volumes": volumes}
 
 
 def result(message: dict[str, Any]) -> dict[str, Any]:
     """What heal gives, made from the voxels that were handed over: bright ones are the finding."""
     image = next(iter(message.get("inputs", {}).values()), None)
     folder = Path(message["folder"]) if "folder" in message else None
+    if message["task"] in ("generate", "inpaint"):
+        return made_up(message, Path(message["folder"]))
     if image is None or folder is None:
         return {"folder": str(folder), "manifest": {"artifacts": []}, "volumes": {}}
     import numpy as np

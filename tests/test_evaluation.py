@@ -15,6 +15,7 @@ from braindiffusion.cli_evaluate import add_evaluation_options
 from braindiffusion.evaluation import baselines, cases, crossfit, judged, run, write
 from braindiffusion.evaluation.cases import Case
 from braindiffusion.evaluation.implants import Lesion
+from braindiffusion.evaluation.parts import PARTS
 from braindiffusion.evaluation.setting import Setting, key_of, shared_out
 from braindiffusion.healing import Healed
 from braindiffusion.imaging.frame import Frame
@@ -149,7 +150,7 @@ def test_a_frame_survives_the_cache(tmp_path):
 
 def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
     empty = write.page(tmp_path)
-    assert empty.count("Not measured yet") == 4 and "--only heal" in empty
+    assert empty.count("Not measured yet") == len(PARTS) and "--only heal" in empty
     prior = {
         "steps": 20,
         "samples": 12,
@@ -170,7 +171,7 @@ def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
     setting = Setting(tmp_path, tmp_path, tmp_path, tmp_path, Plan())
     setting.keep("prior", prior, 61)
     page = write.page(tmp_path)
-    assert page.count("Not measured yet") == 3
+    assert page.count("Not measured yet") == len(PARTS) - 1
     assert "| Seconds per sample of 20 steps | ≤ 6 | 7.2 | **no** |" in page
     assert "3.2" in page and "0.87" in page and "1 minutes" in page
     kept = json.loads((tmp_path / "prior.json").read_text(encoding="utf-8"))

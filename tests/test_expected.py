@@ -12,7 +12,8 @@ from braindiffusion.imaging.grid import GRID_SHAPE
 from braindiffusion.imaging.template import template
 from braindiffusion.nets.anatomy import mirror
 from braindiffusion.training.brains import Brain, draw_brain
-from braindiffusion.training.fields import gaussian_blur, identity_grid, warp
+from braindiffusion.nets.warping import identity_grid, warp
+from braindiffusion.training.fields import gaussian_blur
 
 
 def test_the_population_is_a_brain_in_template_space():

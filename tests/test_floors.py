@@ -19,13 +19,13 @@ HOUSE = [
     {"paths": "paths"},
     {"anatomy": "anatomy", "plan": "plan", "imaging": "imaging", "diffusion": "diffusion"},
     {"nets": "nets", "result": "result result_folder"},
-    {"models": "models", "report": "report"},
-    {"healing": "segment healing heatmap findings plausibility"},
+    {"models": "models", "report": "report report_samples"},
+    {"healing": "segment healing generating editing inpainting heatmap findings plausibility"},
     {"training": "training", "tasks": "tasks"},
     {"engine": "engine"},
-    {"evaluation": "evaluation"},
+    {"evaluation": "evaluation", "cohort": "cohort"},
     {
-        "command line": "cli cli_commands cli_evaluate cli_options cli_output cli_train __main__",
+        "command line": "cli cli_commands cli_cohort cli_evaluate cli_options cli_output cli_train __main__",
         "worker": "worker protocol lifeline",
     },
 ]
@@ -33,7 +33,7 @@ HOUSE = [
 LOANS = {("training", "evaluation")}
 """A card takes its figures from the page of results (`release --measured`)."""
 HEAVY = {"torch", "monai", "SimpleITK", "matplotlib", "scipy", "pydicom", "nilearn", "diffusers"}
-TORCH = {"diffusion", "nets", "models", "training", "evaluation", "segment", "healing"}
+TORCH = {"diffusion", "nets", "models", "training", "evaluation", "segment", "healing", "inpainting", "generating", "editing"}
 
 
 def level_and_floor(part: str) -> tuple[int, str]:

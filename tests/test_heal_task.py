@@ -78,7 +78,8 @@ class World:
         self.fit = lambda data, affine, mask: frame_of(Volume(data, affine))
         self.last: Frame | None = None
         self.interrupt: BaseException | None = None
-        self.card = SimpleNamespace(name="brain-anatomy-2mm", sha256="c" * 64, caution="")
+        known = {"name": "brain-anatomy-2mm", "sha256": "c" * 64}
+        self.card = SimpleNamespace(**known, caution="", identity=known)
 
     def frame(self, scan: Volume, tell: Tell = silent) -> Frame:
         assert is_stripped(scan)

@@ -219,15 +219,24 @@ def test_a_slider_steps_through_the_images_in_the_views(qtbot, composite, tmp_pa
     nodes = {"samples": sequence}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(view, "columnOf", lambda name: columns.get(name, ""))
-        made.show(nodes, view.partsOf(nodes))
+        made.show(view.partsOf(nodes))
         assert made.slider.property("maximum") == 3 and made.label.property("text") == "3 samples: off"
         made.slider.setValue(2)
-        assert made.label.property("text") == "sample 2 of 3"
+        assert made.label.property("text") == "Sample 2 of 3"
         assert (slicer.util.arrayFromVolume(made.volume) == 2).all()
         shown = made.volume.GetID()
         assert (red.GetBackgroundVolumeID(), result.GetBackgroundVolumeID()) == (shown, shown)
         assert original.GetBackgroundVolumeID() is None
         made.slider.setValue(0)
         assert red.GetBackgroundVolumeID() == scan.GetID()
-    made.show({}, view.Parts())
+    made.show(view.Parts())
     assert made.volume is None and not made.widget.isVisibleTo(None)
+
+
+def test_every_column_is_named_after_what_it_shows(tmp_path):
+    """A run that gave nothing but images to step through, as a morph."""
+    nodes = {"samples": samples(tmp_path)}
+    parts = view.partsOf(nodes)
+    shown = [view.behind(parts, column) for column in (view.ORIGINAL, view.RESULT, view.MAP, "")]
+    assert shown == [marks.volumeOf(nodes["samples"])] * 4
+    assert {view._title(parts, column) for column in (view.ORIGINAL, view.RESULT, view.MAP)} == {"Samples"}

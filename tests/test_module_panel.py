@@ -390,3 +390,11 @@ def _labels(widget):
     import qt
 
     return [label.property("text") for label in widget.findChildren(qt.QLabel)]
+
+
+def test_the_panel_begins_with_the_task_that_says_so(tmp_path):
+    for name, more in (("edit", {}), ("heal", {"first": True}), ("aaa", {})):
+        text = json.dumps(declared() | {"task": name, "title": name} | more)
+        (tmp_path / f"{name}.schema.json").write_text(text, encoding="utf-8")
+    assert [task.name for task in schema.tasks(tmp_path)] == ["heal", "aaa", "edit"]
+    assert schema.tasks()[0].name == "heal"

@@ -17,6 +17,7 @@ import scan_files
 from braindiffusion_desktop.guard import unsaved
 from desktop_events import settle, wait
 from desktop_window import FAKE_WORKER, drop, opened, scan_path, slicer, window  # noqa: F401 (fixtures)
+from made_up_tasks import tasks  # noqa: F401 (a fixture)
 from scene_volumes import add_volume
 
 
@@ -268,3 +269,24 @@ def test_the_notes_on_several_scans_are_all_kept(window, tmp_path):
     drop(window, *paths)
     opened(window)
     assert "anna: " in window.banner.text and "bert: " in window.banner.text
+
+
+@pytest.mark.usefixtures("tasks")
+def test_brains_that_were_generated_are_not_lost_without_a_question(user, tmp_path):
+    panel = user.module.session.panel
+    panel.chooseTask("generate")
+    assert user.run_button().isEnabled(), "no image is needed"
+    user.run_button().click()
+    job = user.module.session.runs.job
+    wait(lambda: job.finished and user.module.session.result.inViews == job.work.id)
+    assert job.state == "done", job.message
+    assert "Generate brains SYNTHETIC" in [node.GetName() for node in unsaved()]
+    assert user.windowTitle().startswith("Generate brains SYNTHETIC")
+    user.close()
+    settle()
+    assert "Not saved" in user.banner.text and user.isVisible()
+    _answers(user)["Cancel"].click()
+    assert user.files.save_scene(tmp_path / "brains.mrb")
+    user.module.session.result.stepper.slider.setValue(3)
+    settle()
+    assert not unsaved(), "to look at another brain changes nothing"

@@ -9,6 +9,7 @@ A table of places has the columns x_mm, y_mm and z_mm (RAS); with peak_z it foll
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ _PEAK = "peak_z"
 # The slider and the table round to two decimals.
 _ROUNDED = 0.005
 _ROW_PX = 24
+_EXACT = 2**53  # whole numbers below it are themselves in a column of real ones
+_WIDE = 14  # letters of a heading in one line
 # In a narrow panel the heading of a narrow column is short; its tool tip is not.
 _SHORT = {"number": "#", "volume_ml": "ml"}
 # In the order in which a reader wants them; the rest stays in the table node.
@@ -34,12 +37,18 @@ _HELP = {
 
 
 class Findings:
-    """`jump(ras)` is called for the row that the user chooses."""
+    """`jump(ras)` is called for the row that the user chooses, where it tells of a place, and `chosen(row)`
+    for every row; a table of images, which tells of none, goes to the image.
+    """
 
-    def __init__(self, jump: Callable[[tuple[float, float, float]], None]):
+    def __init__(
+        self,
+        jump: Callable[[tuple[float, float, float]], None],
+        chosen: Callable[[dict[str, Any]], None] = lambda row: None,
+    ):
         import qt
 
-        self._jump = jump
+        self._jump, self._chosen = jump, chosen
         self._table: Any = None
         self._rows: list[dict[str, Any]] = []
         self._keys: list[str] = []
@@ -53,6 +62,7 @@ class Findings:
         self.widget.verticalHeader().setVisible(False)
         self.widget.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.widget.horizontalHeader().setStretchLastSection(True)
+        self.widget.horizontalHeader().setHighlightSections(False)  # bold words need more room
         self.widget.setToolTip("Click a row: the views and the crosshair move to its place.")
         self.widget.itemSelectionChanged.connect(lambda: self._selected())
         self.widget.cellClicked.connect(lambda: self._selected())  # also the row that is chosen already
@@ -72,7 +82,7 @@ class Findings:
         self.widget.setColumnCount(len(self._keys))
         self.widget.setRowCount(len(self._rows))
         for column, key in enumerate(self._keys):
-            heading = qt.QTableWidgetItem(_SHORT.get(key, headings[key]))
+            heading = qt.QTableWidgetItem(textwrap.fill(_SHORT.get(key, headings[key]), _WIDE))
             heading.setToolTip(_HELP.get(key, headings[key]))
             self.widget.setHorizontalHeaderItem(column, heading)
             for row, values in enumerate(self._rows):
@@ -87,20 +97,46 @@ class Findings:
         self.widget.blockSignals(blocked)
         self.widget.setVisible(bool(self._rows))
 
+    @property
+    def table(self) -> Any:
+        """The table node that is shown; None where there is none."""
+        return self._table
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self._rows
+
+    @property
+    def row(self) -> dict[str, Any] | None:
+        """The row that is chosen; None where none is."""
+        number = self.widget.currentRow()
+        return self._rows[number] if 0 <= number < len(self._rows) else None
+
+    def tellsOfPlaces(self) -> bool:
+        return bool(self._rows) and all(key in self._rows[0] for key in _PLACE)
+
+    def mark(self, row: int) -> None:
+        """Choose a row without going anywhere; -1 chooses none."""
+        blocked = self.widget.blockSignals(True)
+        if row < 0:
+            self.widget.clearSelection()
+            self.widget.setCurrentCell(-1, -1)
+        else:
+            self.widget.selectRow(row)
+            self.widget.scrollToItem(self.widget.item(row, 0))
+        self.widget.blockSignals(blocked)
+
     def count(self) -> int:
         return len(self._rows)
 
     def chooseStrongest(self) -> None:
         """Choose the row with the highest peak, and go to its place; nothing where there is no row."""
-        if not self._rows:
+        if not self.tellsOfPlaces():
             return
         peaks = [values.get(_PEAK) for values in self._rows]
         heights = [abs(peak) if isinstance(peak, (int, float)) else 0.0 for peak in peaks]
         row = heights.index(max(heights))
-        blocked = self.widget.blockSignals(True)
-        self.widget.selectRow(row)
-        self.widget.blockSignals(blocked)
-        self.widget.scrollToItem(self.widget.item(row, 0))
+        self.mark(row)
         self._selected()
 
     def setThreshold(self, threshold: float, own: float | None = None) -> int:
@@ -130,6 +166,7 @@ class Findings:
             place = [self._rows[row].get(key) for key in _PLACE]
             if all(isinstance(value, (int, float)) for value in place):
                 self._jump((float(place[0]), float(place[1]), float(place[2])))
+            self._chosen(self._rows[row])
 
 
 def sentence(total: int, reaching: int, threshold: float, own: float | None, unit: str) -> str:
@@ -176,11 +213,11 @@ def _value(column: Any, row: int) -> Any:
     if column.IsA("vtkStringArray"):
         return column.GetValue(row)
     value = column.GetValue(row)
-    return int(value) if float(value).is_integer() and abs(value) < 1e9 else float(value)
+    return int(value) if float(value).is_integer() and abs(value) < _EXACT else float(value)
 
 
 def _order(rows: list[dict[str, Any]]) -> list[str]:
-    there = list(dict.fromkeys(key for row in rows for key in row))
+    there = list(dict.fromkeys(key for row in rows for key in row if row[key] not in ("", None)))
     first = [key for key in _FIRST if key in there]
     return [*first, *(key for key in there if key not in first and key not in _PLACE)]
 

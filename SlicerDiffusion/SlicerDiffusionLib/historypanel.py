@@ -9,6 +9,7 @@ from typing import Any
 from . import history, report, say
 from .job import Complaint, Job
 from .jobs import Jobs
+from .picture import openFile
 
 
 class HistoryPanel:
@@ -149,7 +150,5 @@ class HistoryPanel:
 
 
 def _open(path: Path | None) -> None:
-    import qt
-
-    if path is None or not qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path))):
+    if path is None or not openFile(path):
         raise Complaint(f"'{path}' could not be opened; look for it with the file manager.")

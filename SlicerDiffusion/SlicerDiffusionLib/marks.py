@@ -22,6 +22,8 @@ SYNTHETIC = "BrainDiffusion.Synthetic"
 RUN = "BrainDiffusion.Run"
 ROLE = "BrainDiffusion.Role"
 PROVENANCE = "BrainDiffusion.Provenance"
+# Which image of a sequence of its run a volume was taken from: "role.number".
+PART = "BrainDiffusion.Part"
 # The window's: the file that a volume was read from, and how it was then (braindiffusion_desktop/io.py).
 SOURCE, READ = "BrainDiffusion.Source", "BrainDiffusion.Read"
 # The window's too: what the user stated where that file leaves it open.
@@ -53,7 +55,7 @@ def mark(node: Any, record: dict[str, Any], inputs: dict[str, Any]) -> None:
 
 def isSynthetic(node: Any) -> bool:
     """Whether made-up voxels are in a node, or led to it."""
-    return node is not None and _bearer(node).GetAttribute(SYNTHETIC) == "YES"
+    return node is not None and bearer(node).GetAttribute(SYNTHETIC) == "YES"
 
 
 def markFile(node: Any, file: Path) -> None:
@@ -109,7 +111,7 @@ def _headerSaysSo(file: Path) -> bool:
 
 def runOf(node: Any) -> str | None:
     """The run that a node comes from; None for all others. What shows a sequence comes from its run."""
-    return _bearer(node).GetAttribute(RUN)
+    return bearer(node).GetAttribute(RUN)
 
 
 def browserOf(sequence: Any) -> Any:
@@ -124,7 +126,7 @@ def volumeOf(sequence: Any) -> Any:
     return browser.GetProxyNode(sequence) if browser is not None else None
 
 
-def _bearer(node: Any) -> Any:
+def bearer(node: Any) -> Any:
     """The node that bears the marks: for a volume that shows a sequence, that is the sequence.
 
     What the volume bears itself is taken from the image that it shows, and is not saved with the scene.
@@ -144,7 +146,8 @@ def _browsers(scene: Any) -> list[Any]:
 
 
 def roleOf(node: Any) -> str:
-    return node.GetAttribute(ROLE) or ""
+    """What a node is in its run; what shows a sequence is what the sequence is."""
+    return bearer(node).GetAttribute(ROLE) or ""
 
 
 def recordOf(node: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class OverlayPanel:
         )
         self.threshold.valueChanged.connect(lambda: self._onThreshold())
         form.addRow("Threshold:", self.threshold)
+        self._thresholdTitle = form.labelForField(self.threshold)
         self.opacity = ctk.ctkSliderWidget()
         self.opacity.setObjectName("opacity")
         for name, value in (("minimum", 0.0), ("maximum", 100.0), ("singleStep", 5.0), ("suffix", " %")):
@@ -95,9 +96,12 @@ class OverlayPanel:
         self._watch.removeObservers()
         self._parts = parts
         self.widget.setEnabled(bool(parts.maps))
-        self.widget.setToolTip("" if parts.maps else "This run has no map in the scene.")
+        self.widget.setVisible(bool(parts.maps))
         if not parts.maps:
             return
+        # What only tells of a spread has no threshold, and nothing to draw a line around.
+        for part in (self._thresholdTitle, self.threshold, self.outline, self.above):
+            part.setVisible(self.runThreshold is not None)
         self._busy = True
         try:
             self._offerOther(parts.maps[1:])
@@ -214,7 +218,7 @@ class OverlayPanel:
         self._explainAbove()
         volumes.cutBelow(main, self.value() if above else shown.GetWindowLevelMin())
         cloud.setThreshold(main, self.value())
-        if not self.outline.property("checked"):
+        if not self.outline.property("checked") or self.runThreshold is None:
             self._dropOutline()
             return
         if self._outline is None or self._outline.node.GetScene() is None:

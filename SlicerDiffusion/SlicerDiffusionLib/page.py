@@ -34,6 +34,15 @@ ENGINE_FIELDS = (
     ),
 )
 
+_CHOOSE = {
+    inputs.SCAN: "Choose an image for '{title}' first: load a scan, or pick one from the list.",
+    inputs.MASK: "Choose what is to be '{title}' first: a segment, a label map, or a place of a result.",
+}
+_BEYOND = (
+    "'{title}' of {value:g} {unit} is beyond what the model has learnt from ({low:g} to {high:g} {unit}): "
+    "the result will be an extrapolation."
+)
+
 
 class Page:
     """What can be set for one task: inputs and basic parameters in sight, the others folded away."""
@@ -58,6 +67,7 @@ class Page:
             if item.kind in inputs.registry():
                 made = self._inputs[item.name] = inputs.registry()[item.kind].make(item, self._edited)
                 _addRow(basic, item.title, made.widget, item.help)
+        self.beyond = say.label("beyondTraining")
         self.advanced = ctk.ctkCollapsibleButton()
         self.advanced.setProperty("text", "Advanced")
         self.advanced.setObjectName("advanced")
@@ -76,6 +86,7 @@ class Page:
         reset.clicked.connect(lambda: self.reset())
         folded.addRow(reset)
         self.advanced.setProperty("collapsed", True)
+        column.addWidget(self.beyond)
         column.addWidget(self.advanced)
 
     # The values.
@@ -104,6 +115,10 @@ class Page:
         name = self._scanName()
         return None if name is None else self.node(name)
 
+    def maskName(self) -> str | None:
+        """The task's first input that is a mask; None where it takes none."""
+        return next((item.name for item in self.task.inputs if item.kind == inputs.MASK), None)
+
     def missing(self) -> str:
         """One sentence about what must still be given; empty where the task can run."""
         for item in self.task.inputs:
@@ -111,7 +126,7 @@ class Page:
                 if item.required:
                     return f"'{item.title}' cannot be chosen here; run the task from Python."
             elif item.required and self.node(item.name) is None:
-                return f"Choose an image for '{item.title}' first: load a scan, or pick one from the list."
+                return _CHOOSE.get(item.kind, _CHOOSE[inputs.SCAN]).format(title=item.title)
         for field in self.task.fields:
             if self._widgets[field.name].get() is None and field.default is None and not field.optional:
                 return f"Set '{field.title}' first."
@@ -189,7 +204,20 @@ class Page:
     # The widgets.
 
     def _edited(self) -> None:
+        self._tellBeyond()
         self._changed()
+
+    def _tellBeyond(self) -> None:
+        """Say which numbers lie beyond those that the model has learnt from."""
+        told = []
+        for field in self.task.fields:
+            value = self._widgets[field.name].get() if field.name in self._widgets else None
+            if field.trained and value is not None and not field.trained[0] <= value <= field.trained[1]:
+                low, high = field.trained
+                told.append(
+                    _BEYOND.format(title=field.title, value=value, unit=field.unit, low=low, high=high)
+                )
+        say.say(self.beyond, "\n".join(told), say.WARNING)
 
     def _scanName(self) -> str | None:
         """The first input that is a scan."""

@@ -84,6 +84,31 @@ class Panel:
         if cleared:
             self._tellCleared(cleared)
 
+    def takesMasks(self) -> bool:
+        """Whether there is a task for a mask."""
+        return any(page.maskName() for page in self.pages.values())
+
+    def useAsMask(self, mask: Any, scan: Any) -> None:
+        """Show the first task that takes a mask, unless the one that is shown does, with this mask chosen.
+
+        mask: a label map, or a segmentation with the id of a segment. scan: what it lies on, None where that
+        is not known.
+        """
+        if self.page.maskName() is None:
+            self.chooseTask(next(name for name, page in self.pages.items() if page.maskName()))
+        self.suggestMask(mask)
+        if scan is not None and scan is not self.page.scan():
+            cleared = self._forgetPerson(scan)
+            self.page.setScan(scan)
+            self._tellCleared(cleared)
+
+    def suggestMask(self, mask: Any) -> None:
+        """Take a mask as that of every task that takes one."""
+        for page in self.pages.values():
+            name = page.maskName()
+            if name is not None:
+                page.setNode(name, mask)
+
     def setEnabled(self, enabled: bool) -> None:
         self.widget.setEnabled(enabled)
 

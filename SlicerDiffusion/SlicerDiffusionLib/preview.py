@@ -1,4 +1,5 @@
-"""The picture that forms while a run goes on: a volume for the time of the run, over the scan in the slices.
+"""The picture that forms while a run goes on: a volume for the time of the run, over the scan in the slices,
+or alone where the run is made from no scan.
 
 It changes no zoom and no position, and leaves each view as it was, unless the user has set something else
 meanwhile.
@@ -6,7 +7,7 @@ meanwhile.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import marks, present, view
 
@@ -20,7 +21,7 @@ class Preview:
         self.enabled = True
         self._run: Any = None
         self._node: Any = None
-        self._before: dict[str, tuple[str | None, float]] = {}
+        self._before: dict[str, _Layers] = {}
 
     @property
     def node(self) -> Any:
@@ -45,7 +46,7 @@ class Preview:
         self._node.SetAndObserveImageData(image)
         self._node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.array(affine, float)))
         if not self._before:
-            self._overlay(first)
+            self._overlay(first) if first is not None else self._alone()
 
     def setEnabled(self, enabled: bool) -> None:
         self.enabled = enabled
@@ -60,19 +61,18 @@ class Preview:
 
     def remove(self) -> None:
         """Take the preview out of the views and out of the scene."""
-        import slicer
-
         node = self.node
         for name, composite in view.composites().items():
-            if (
-                node is not None
-                and name in self._before
-                and composite.GetForegroundVolumeID() == node.GetID()
-            ):
-                before, opacity = self._before[name]
-                there = before and slicer.mrmlScene.GetNodeByID(before) is not None
-                composite.SetForegroundVolumeID(before if there else None)
-                composite.SetForegroundOpacity(opacity)
+            before = self._before.get(name)
+            if node is None or before is None:
+                continue
+            if composite.GetBackgroundVolumeID() == node.GetID():
+                composite.SetBackgroundVolumeID(_there(before.back))
+                composite.SetForegroundVolumeID(_there(before.front))
+                composite.SetForegroundOpacity(before.opacity)
+            elif composite.GetForegroundVolumeID() == node.GetID():
+                composite.SetForegroundVolumeID(_there(before.front))
+                composite.SetForegroundOpacity(before.opacity)
         if node is not None:
             present.remove(node)
         self._node, self._before = None, {}
@@ -108,6 +108,37 @@ class Preview:
                 if column == view.RESULT
                 else not column and scan is not None and behind == scan.GetID()
             ):
-                self._before[name] = (composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
+                self._before[name] = _Layers.of(composite)
                 composite.SetForegroundVolumeID(self._node.GetID())
                 composite.SetForegroundOpacity(1.0)
+
+    def _alone(self) -> None:
+        """In the views outside the columns to compare, and in that of results; no scan lies behind it."""
+        for name, composite in view.composites().items():
+            if view.columnOf(name) not in ("", view.RESULT):
+                continue
+            self._before[name] = _Layers.of(composite)
+            composite.SetForegroundVolumeID(None)
+            composite.SetBackgroundVolumeID(self._node.GetID())
+            if self._before[name].back is None:
+                view.fit(name, keepPlace=False)
+
+
+class _Layers(NamedTuple):
+    """What a slice view showed: node IDs, and the opacity of the front."""
+
+    back: str | None
+    front: str | None
+    opacity: float
+
+    @classmethod
+    def of(cls, composite: Any) -> _Layers:
+        shown = (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID())
+        return cls(*shown, composite.GetForegroundOpacity())
+
+
+def _there(volume: str | None) -> str | None:
+    """The ID of a volume where it is still in the scene."""
+    import slicer
+
+    return volume if volume and slicer.mrmlScene.GetNodeByID(volume) is not None else None

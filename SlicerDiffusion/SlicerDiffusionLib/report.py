@@ -45,6 +45,16 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def outside(record: dict[str, Any]) -> tuple[str, bool]:
+    """How many voxels a run with a mask has changed outside it, as a sentence, and whether that is as it
+    should be; no sentence where there was no mask, or nobody has counted.
+    """
+    changed = record.get("provenance", {}).get("voxels_outside_changed")
+    if not isinstance(changed, int) or "mask" not in record.get("inputs", {}):
+        return "", True
+    return f"Voxels changed outside the mask: {changed}.", changed == 0
+
+
 def duration(seconds: float) -> str:
     """ "0:42", "12:05" or "1:02:03"."""
     minutes, rest = divmod(int(seconds), 60)

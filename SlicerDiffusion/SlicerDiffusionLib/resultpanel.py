@@ -6,9 +6,12 @@ import html
 from collections.abc import Callable, Generator
 from typing import Any
 
-from . import findings, history, legend, report, say, surfaces, view
+from . import findings, history, legend, report, samples, say, surfaces, view
+from .chart import Chart
 from .job import Complaint
 from .overlaypanel import OverlayPanel
+from .picture import Picture
+from .presenters import labels
 from .stepper import Stepper
 
 _LAYOUTS = (
@@ -25,16 +28,21 @@ _RENDERED_MS = 250
 class ResultPanel:
     """Shows one run of the scene, in the panel and in the views; `layout` is the one that was chosen last.
 
-    `copyReport(entry)` puts the report of a run on the clipboard.
+    `copyReport(entry)` puts the report of a run on the clipboard, `useAsMask(mask, scan)` chooses a place of
+    a run as the mask of a task; None where no task takes one.
     """
 
-    def __init__(self, copyReport: Callable[[history.Entry], None]) -> None:
+    def __init__(
+        self,
+        copyReport: Callable[[history.Entry], None],
+        useAsMask: Callable[[Any, Any], None] | None = None,
+    ) -> None:
         import qt
         import slicer
 
         self.entry: history.Entry | None = None
         self.inViews = ""  # the run that the views were told to show last
-        self._copyReport = copyReport
+        self._copyReport, self._useAsMask = copyReport, useAsMask
         self._over = self._showing = False
         self._making: Generator[None, None, None] | None = None
         self.layout = view.SIDE_BY_SIDE
@@ -48,8 +56,19 @@ class ResultPanel:
         column.addWidget(self.verdict.widget)
         self.count = say.label("findingsCount")
         column.addWidget(self.count)
-        self.findings = findings.Findings(view.jumpTo)
+        self.outside = say.label("outsideMask")
+        column.addWidget(self.outside)
+        self.stepper = Stepper(self._onStep)
+        column.addWidget(self.stepper.widget)
+        self.findings = findings.Findings(view.jumpTo, self._onRow)
         column.addWidget(self.findings.widget)
+        help_ = "Choose the place of this row as the mask of the task that fills one."
+        self.asMask = say.button("Use as mask", help_, self._maskChosen, "useAsMask")
+        column.addWidget(self.asMask)
+        self.chart = Chart(self.showInViews)
+        column.addWidget(self.chart.widget)
+        self.picture = Picture()
+        column.addWidget(self.picture.widget)
         self._addActions(column)
         row = qt.QHBoxLayout()
         self.layouts: dict[int, Any] = {}
@@ -59,8 +78,6 @@ class ResultPanel:
         column.addLayout(row)
         self.overlays = OverlayPanel(self._onThreshold)
         column.addWidget(self.overlays.widget)
-        self.stepper = Stepper()
-        column.addWidget(self.stepper.widget)
         self.origin, inside = say.section("Where this comes from", "provenance", True)
         self.originText = qt.QLabel()
         self.originText.setObjectName("provenanceText")
@@ -93,6 +110,7 @@ class ResultPanel:
         if self._manager is not None:
             self._manager.layoutChanged.disconnect(self._onLayout)
         self.overlays.cleanup()
+        self.chart.cleanup()
 
     def show(self, entry: history.Entry | None) -> None:
         """Show a run in the panel; the views stay as they are. None shows nothing."""
@@ -103,10 +121,15 @@ class ResultPanel:
         self.widget.setVisible(entry is not None)
         parts = entry.parts if entry is not None else view.Parts()
         self.overlays.show(parts)
-        self.stepper.show(entry.nodes if entry is not None else {}, parts)
         self.findings.show(next(iter(parts.tables.values()), None))
+        self.stepper.show(parts, self.findings.rows)
+        self.chart.show(self.findings.table, self.findings.rows, parts.sequence)
+        self.asMask.setVisible(self._useAsMask is not None and self._mask() is not None)
         if entry is None:
             return
+        said, right = report.outside(entry.record)
+        say.say(self.outside, said, say.GOOD if right else say.ERROR)
+        self.picture.show(entry.picture())
         self.title.setText(entry.label)
         tone = say.PLAIN if entry.record.get("plausible", True) else say.WARNING
         self.verdict.show(report.verdict(entry.record), tone)
@@ -140,6 +163,7 @@ class ResultPanel:
         parts = entry.parts
         view.show(parts, self.overlays.overlay, self.overlays.opacityShare())
         self.stepper.showInViews()
+        self.chart.showInViews()
         yield
         for volume in parts.maps:
             legend.renew(volume)
@@ -147,6 +171,7 @@ class ResultPanel:
         yield from view.showSlicesIn3D(self.layout == view.ONE_3D)
         view.fitToSizes(parts)  # by now they have their size
         if strongest:
+            view.openMasks(entry.nodes.values())
             self.findings.chooseStrongest()
         self.inViews = entry.run
         yield
@@ -176,13 +201,14 @@ class ResultPanel:
 
         if self.entry is None or self._showing or self._over:
             return
-        if self._manager.property("layout") in (view.SIDE_BY_SIDE, view.THREE_PLANES):
+        if self._manager.property("layout") in view.COMPARING:
             overlays = self.overlays
             parts = self.entry.parts
             view.show(parts, overlays.overlay, overlays.opacityShare(), columnsOnly=True)
             for volume in parts.maps:
                 legend.renew(volume)
             self.stepper.showInViews()
+            self.chart.showInViews()
             self._fitLater()
         else:
             qt.QTimer.singleShot(0, self._fitLegends)
@@ -230,9 +256,36 @@ class ResultPanel:
     def _onThreshold(self, threshold: float) -> None:
         own, total = self.overlays.runThreshold, self.findings.count()
         above = self.findings.setThreshold(threshold, own)
+        # A table without a row is one of places, of which there are none.
         tables = self.entry is not None and bool(self.entry.parts.tables)
+        tables = tables and (not total or self.findings.tellsOfPlaces())
         text = findings.sentence(total, above, threshold, own, self.overlays.unit) if tables else ""
         say.say(self.count, text)
+
+    # What is chosen in the table, and in the row of images.
+
+    def _onRow(self, row: dict[str, Any]) -> None:
+        self.stepper.go(row)
+
+    def _onStep(self, number: int) -> None:
+        rows, sequence = self.findings.rows, self.entry.parts.sequence if self.entry is not None else None
+        told = [samples.numberOf(row, sequence) for row in rows] if sequence is not None else []
+        if any(told):
+            self.findings.mark(told.index(number) if number in told else -1)
+
+    def _mask(self) -> tuple[Any, str] | None:
+        """Segmentation and segment of the place that is chosen, or of the first; None where there is none."""
+        nodes = _places(self.entry.parts) if self.entry is not None else []
+        if not nodes or not self.findings.tellsOfPlaces():
+            return None
+        number = (self.findings.row or self.findings.rows[0]).get("number")
+        segment = labels.segmentOf(number) if isinstance(number, int) else ""
+        return (nodes[0], segment) if nodes[0].GetSegmentation().GetSegment(segment) is not None else None
+
+    def _maskChosen(self) -> None:
+        mask = self._mask()
+        if mask is not None and self.entry is not None and self._useAsMask is not None:
+            self._useAsMask(mask, self.entry.parts.input)
 
     # What is done with the run.
 

@@ -129,7 +129,9 @@ class Run(job.Work):
         self._noteDifferences(manifest)
         self.notes += present.unshown(manifest)
         there = {name: image if image.GetScene() is not None else None for name, image in self.inputs.items()}
-        context = present.Context(next(iter(self._names.values()), self.task.title), there, answer["volumes"])
+        context = present.Context(
+            next(iter(self._names.values()), self.task.short()), there, answer["volumes"]
+        )
         record = self._record(job_, manifest)
         steps = present.nodes(record, manifest, context)
         try:

@@ -32,7 +32,7 @@ class Field:
 
     `optional`: it may be left open (None). `minimum` and `maximum` are within the range. `choices` are the
     values that it takes, where they are listed. `covariate`: it describes the person in the scan. `example`:
-    a value to begin with, where there is no default.
+    a value to begin with, where there is no default. `trained`: the range that the model has learnt from.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
+    trained: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Task:
     fields: tuple[Field, ...]
     # Titles of parameters that no widget can show; where a script does not set them, the engine does.
     hidden: dict[str, str] = field(default_factory=dict)
+    first: bool = False  # a panel with several tasks begins with it
 
     def field(self, name: str) -> Field | None:
         return next((item for item in self.fields if item.name == name), None)
@@ -71,9 +73,10 @@ class Task:
 
 
 def tasks(folder: Path | None = None) -> list[Task]:
-    """Every task that has a schema file, in alphabetical order of their names."""
+    """Every task that has a schema file: first the one to begin with, then by their names."""
     folder = folder or places.resources() / "tasks"
-    return [read(path) for path in sorted(folder.glob("*.schema.json"))]
+    found = [read(path) for path in sorted(folder.glob("*.schema.json"))]
+    return sorted(found, key=lambda task: not task.first)
 
 
 def read(path: Path) -> Task:
@@ -101,7 +104,8 @@ def parse(schema: dict[str, Any]) -> Task:
         else:
             fields.append(made)
     title = schema.get("title", schema["task"])
-    return Task(schema["task"], title, schema.get("description", ""), inputs, tuple(fields), hidden)
+    help_, first = schema.get("description", ""), bool(schema.get("first", False))
+    return Task(schema["task"], title, help_, inputs, tuple(fields), hidden, first)
 
 
 def _field(name: str, described: dict[str, Any], schema: dict[str, Any]) -> Field | None:
@@ -124,6 +128,7 @@ def _field(name: str, described: dict[str, Any], schema: dict[str, Any]) -> Fiel
         minimum=_limit(value, "minimum", "exclusiveMinimum", kind, 1),
         maximum=_limit(value, "maximum", "exclusiveMaximum", kind, -1),
         choices=tuple(choice for choice in choices if choice is not None),
+        trained=tuple(described["range"]) if "range" in described else None,
     )
 
 

@@ -39,7 +39,8 @@ class Session:
             logic.jobs, self._start, lambda: self.panel.page.missing(), lambda job: self._copyReport({}, job)
         )
         self.runs.preview.toggled.connect(lambda: self._previewToggled())
-        self.result = ResultPanel(lambda entry: self._copyReport(entry.nodes))
+        mask = self._useAsMask if self.panel.takesMasks() else None
+        self.result = ResultPanel(lambda entry: self._copyReport(entry.nodes), mask)
         self.history = HistoryPanel(logic.jobs, self.show, self.again, self.fill)
         self.installation = InstallPanel(logic.jobs)
         self._corner = None if corner.isStarted() else corner.Corner()
@@ -107,6 +108,11 @@ class Session:
         self.runs.tell(
             f"The settings are those of '{entry.title}': change what you like, then press Run.{kept}"
         )
+
+    def _useAsMask(self, mask: Any, scan: Any) -> None:
+        """Take a place of a result as the mask of a task, and say so."""
+        self.panel.useAsMask(mask, scan)
+        self.runs.tell(f"The mask of '{self.panel.task.title}' is the place that was chosen; press Run.")
 
     def _start(self) -> Job:
         page = self.panel.page

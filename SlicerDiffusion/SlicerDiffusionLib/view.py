@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import legend, levels, marks
 
-SIDE_BY_SIDE, THREE_PLANES = 5610, 5611
+SIDE_BY_SIDE, THREE_PLANES, CHART = 5610, 5611, 5612
+COMPARING = (SIDE_BY_SIDE, THREE_PLANES, CHART)
 FOUR_UP, ONE_3D = 3, 4
 
 ORIGINAL, RESULT, MAP = "Original", "Result", "Map"
 _COLUMNS = ((ORIGINAL, "#8a9199"), (RESULT, "#5b9bd5"), (MAP, "#e8743b"))
 # Plane: the standard view that is turned and placed like it.
 _PLANES = {"Axial": "Red", "Sagittal": "Yellow", "Coronal": "Green"}
-_ROWS = {SIDE_BY_SIDE: ["Axial"], THREE_PLANES: list(_PLANES)}
+_ROWS = {SIDE_BY_SIDE: ["Axial"], THREE_PLANES: list(_PLANES), CHART: ["Axial"]}
+CHART_VIEW = "BrainDiffusionChart"
 _VIEW_GROUP = 1
 OPACITY = 0.6
 # The ball around a box is larger than what is seen of the box.
@@ -27,11 +29,14 @@ _CLOSER = 0.85
 class Parts:
     """The nodes of a run by what they are for. Each may be missing: a user can delete what he likes.
 
-    image: made-up or changed image. maps: overlays with colours, the main one first. labels, tables: by role.
+    image: made-up or changed image, and other: a second one. sequence: images that are stepped through.
+    maps: overlays with colours, the main one first. labels, tables: by role.
     """
 
     input: Any = None
     image: Any = None
+    other: Any = None
+    sequence: Any = None
     maps: list[Any] = field(default_factory=list)
     labels: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
@@ -47,20 +52,55 @@ def partsOf(nodes: dict[str, Any]) -> Parts:
             parts.maps.append(node)
         elif kind == "volume" and parts.image is None:
             parts.image = node
+        elif kind == "volume" and parts.other is None:
+            parts.other = node
+        elif kind == "sequence" and parts.sequence is None and marks.volumeOf(node) is not None:
+            parts.sequence = node
         elif kind in ("labels", "segmentation"):
             parts.labels[role] = node
         elif kind == "table":
             parts.tables[role] = node
         if parts.input is None and artifact.get("of"):
             parts.input = marks.inputOf(node, artifact["of"])
-    if parts.image is None:  # all that there is to see may be a sequence
-        parts.image = next(filter(None, map(marks.volumeOf, nodes.values())), None)
+    if parts.image is None and parts.sequence is not None:  # all that there is to see may be a sequence
+        parts.image = marks.volumeOf(parts.sequence)
     return parts
 
 
-def layoutXml(planes: list[str]) -> str:
-    """Slicer's description of a layout with a row for each plane and columns original, result, map."""
+def stepColumn(parts: Parts) -> str:
+    """The column in which the images of the run's sequence are stepped through: where there is no scan, they
+    stand in its place.
+    """
+    return RESULT if parts.input is not None else ORIGINAL
+
+
+def behind(parts: Parts, column: str) -> Any:
+    """The volume that a column, or with no column any other slice view, shows behind its map: there it is the
+    scan with the map of what was found, or else what was made of it.
+    """
+    steps = marks.volumeOf(parts.sequence) if parts.sequence is not None else None
+    first = parts.input or steps or parts.image
+    if column == RESULT:
+        return parts.image or first
+    if column == MAP:
+        return parts.other or parts.input or parts.image or first
+    return parts.image if column == "" and parts.input and parts.image and _isSpread(parts) else first
+
+
+def _isSpread(parts: Parts) -> bool:
+    """Whether the run's map tells of no places, only of how much the images differ: it would hide them."""
+    display = marks.recordOf(parts.maps[0]).get("artifact", {}).get("display") if parts.maps else None
+    return display is not None and display.get("threshold") is None
+
+
+def layoutXml(planes: list[str], chart: bool = False) -> str:
+    """Slicer's description of a layout with a row for each plane and columns original, result, map; below
+    them a chart.
+    """
     rows = "".join(_row(plane) for plane in planes)
+    if chart:
+        label = '<property name="viewlabel" action="default">Chart</property>'
+        rows += f'<item><view class="vtkMRMLPlotViewNode" singletontag="{CHART_VIEW}">{label}</view></item>'
     return f'<layout type="vertical" split="true">{rows}</layout>'
 
 
@@ -76,8 +116,10 @@ def _row(plane: str) -> str:
     return f'<item><layout type="horizontal" split="true">{views}</layout></item>'
 
 
-def registerLayouts() -> None:
-    """Make the layouts known to the scene's layout node; a closed scene forgets them."""
+def registerLayouts(chart: bool = False) -> None:
+    """Make the layouts known to the scene's layout node, that of the chart where it is asked for; a closed
+    scene forgets them.
+    """
     import slicer
 
     manager = slicer.app.layoutManager()
@@ -85,8 +127,8 @@ def registerLayouts() -> None:
     if node is None:
         return
     for number, planes in _ROWS.items():
-        if not node.IsLayoutDescription(number):
-            node.AddLayoutDescription(number, layoutXml(planes))
+        if not node.IsLayoutDescription(number) and (chart or number != CHART):
+            node.AddLayoutDescription(number, layoutXml(planes, number == CHART))
 
 
 def prepare(number: int) -> Generator[None, None, None]:
@@ -125,7 +167,7 @@ def setLayout(number: int) -> None:
     """Show a layout, where there is a window."""
     import slicer
 
-    registerLayouts()
+    registerLayouts(chart=number == CHART)
     manager = slicer.app.layoutManager()
     if manager is not None:
         manager.setLayout(number)
@@ -147,34 +189,37 @@ def show(parts: Parts, overlay: Any = None, opacity: float = OPACITY, columnsOnl
     """Show a run: the columns to compare, and the map over the scan in all other slice views.
 
     overlay: which map, the main one where none is given. columnsOnly: leave the other views as they are.
-    Where a view showed the scan already, its zoom stays.
+    Where a view showed the scan or an image of the run already, its zoom and place stay.
     """
     overlay = overlay or (parts.maps[0] if parts.maps else None)
-    behind = parts.input or parts.image
+    own = {_id(behind(parts, column)) for column in (ORIGINAL, RESULT, MAP, "")}
+    over = (MAP,) if _isSpread(parts) else (MAP, "")
     for name, composite in composites().items():
         column = columnOf(name)
         if columnsOnly and not column:
             continue
-        back = (parts.image or behind) if column == RESULT else behind
-        front = overlay if column in (MAP, "") else None
+        back = behind(parts, column)
+        front = overlay if column in over else None
         if column:
             _align(name, parts)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
             # A scan that is opened next must not stand where this run's images belong.
             composite.SetDoPropagateVolumeSelection(False)
-        refit = back is not None and composite.GetBackgroundVolumeID() != back.GetID()
+        refit = back is not None and composite.GetBackgroundVolumeID() not in own
         composite.SetBackgroundVolumeID(_id(back))
         composite.SetForegroundVolumeID(_id(front))
         composite.SetForegroundOpacity(opacity if front is not None else 0.0)
         if refit:
             fit(name, keepPlace=bool(column))
-    levels.share([parts.input, parts.image if _isLikeInput(parts.image) else None])
+    alike = (parts.image, parts.other, marks.volumeOf(parts.sequence) if parts.sequence is not None else None)
+    levels.share([parts.input, *(image for image in alike if _isLikeInput(image))])
 
 
 def _isLikeInput(image: Any) -> bool:
     """Whether an image has the grey values of the scan that it was made from, and no window of its own."""
-    display = marks.recordOf(image).get("artifact", {}).get("display") if image is not None else None
+    record = marks.recordOf(marks.bearer(image)) if image is not None else {}
+    display = record.get("artifact", {}).get("display")
     return display is not None and not display.get("window")
 
 
@@ -305,12 +350,36 @@ def _align(name: str, parts: Parts) -> None:
     node, like = nodes.get(name), nodes.get(_PLANES[name.removeprefix(column)])
     if node is None:
         return
-    of = {ORIGINAL: parts.input, RESULT: parts.image, MAP: parts.maps[0] if parts.maps else None}[column]
-    if of is not None and column != ORIGINAL:
-        node.SetLayoutLabel(marks.roleOf(of).replace("_", " ").capitalize())
+    node.SetLayoutLabel(_title(parts, column))
     if like is not None:
         node.GetSliceToRAS().DeepCopy(like.GetSliceToRAS())
         node.UpdateMatrices()
+
+
+def _title(parts: Parts, column: str) -> str:
+    """What stands above a column: the role of what it shows."""
+    first = None if parts.input is not None else parts.sequence or parts.image
+    of = {ORIGINAL: [first], RESULT: [parts.image], MAP: [parts.other, *parts.maps[:1]]}[column]
+    shown = [node for node in of if node is not None]
+    if not shown and parts.input is None:
+        shown = [node for node in (behind(parts, column),) if node is not None]
+    titles = [marks.roleOf(node).replace("_", " ") for node in shown]
+    return " and ".join(titles).capitalize() or column
+
+
+def nameSteps(parts: Parts, title: str) -> None:
+    """Name the column in which images are stepped through after the one that is shown; "" after its role."""
+    column = stepColumn(parts)
+    for name, node in sliceNodes().items():
+        if columnOf(name) == column:
+            node.SetLayoutLabel(title or _title(parts, column))
+
+
+def openMasks(nodes: Iterable[Any]) -> None:
+    """Draw the masks that nodes were made with as outlines only: what fills them is to be seen."""
+    for mask in {image.GetID(): image for node in nodes for image in marks.inputsOf(node)}.values():
+        if mask.IsA("vtkMRMLSegmentationNode") and mask.GetDisplayNode() is not None:
+            mask.GetDisplayNode().SetVisibility2DFill(False)
 
 
 def nodesOf(kind: str) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, cli_cohort
 from .cli import DONE, FAILED, REFUSED
 from .cli_evaluate import add_evaluation_options, evaluate
 from .cli_options import add_parameters, collect, flag
@@ -77,7 +77,11 @@ def _add_task(commands: Any, task: Task) -> None:
         help="folder for the result: new, empty or an earlier result's",
     )
     add_parameters(command, task.parameters)
-    _add_gate_options(command)
+    command.set_defaults(frame=None, orientation=None)
+    if task.inputs:
+        _add_gate_options(command)
+    if task.name == cli_cohort.TASK:
+        cli_cohort.add_cohort_options(command)
     machine = command.add_argument_group("this computer")
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     machine.add_argument(
@@ -100,6 +104,8 @@ def _run_task(options: argparse.Namespace) -> int:
     from .cli_output import progress_bar, tell
     from .result_folder import check_folder
 
+    if cli_cohort.wanted(options):
+        return DONE if cli_cohort.make_cohort(options) else FAILED
     task = base.get(options.command)
     check_folder(options.output)
     with progress_bar(as_json=options.json) as on_progress:

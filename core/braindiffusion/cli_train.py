@@ -9,7 +9,12 @@ from pathlib import Path
 from .errors import WrongParameters
 
 # Modules of `training` by the model that they train.
-TRAINERS = {"t1-brain-2mm": "prior", "brain-anatomy-2mm": "anatomy", "baseline-dae-2mm": "dae"}
+TRAINERS = {
+    "t1-brain-2mm": "prior",
+    "t1-brain-2mm-generate": "generate",
+    "brain-anatomy-2mm": "anatomy",
+    "baseline-dae-2mm": "dae",
+}
 
 
 def add_training_options(command: argparse.ArgumentParser) -> None:

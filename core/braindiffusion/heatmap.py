@@ -63,8 +63,12 @@ class NormalMaps:
         )
 
     def save(self, path: Path) -> None:
-        """Write as safetensors, float16."""
-        maps = {"mean": self.mean.astype(np.float16), "deviation": self.deviation.astype(np.float16)}
+        """Write as safetensors, float16: one half, because with mirror images both are alike."""
+        half = len(self.mean) // 2
+        maps = {
+            name: np.ascontiguousarray(getattr(self, name)[:half], np.float16)
+            for name in ("mean", "deviation")
+        }
         path.write_bytes(save(maps, {"threshold": repr(self.threshold), "brains": str(self.brains)}))
 
     @classmethod
@@ -73,7 +77,8 @@ class NormalMaps:
         maps = load_file(path)
         with safe_open(path, "numpy") as file:
             said = file.metadata()
-        mean, deviation = (maps[name].astype(np.float32) for name in ("mean", "deviation"))
+        halves = (maps[name].astype(np.float32) for name in ("mean", "deviation"))
+        mean, deviation = (np.concatenate([half, half[::-1]]) for half in halves)
         return cls(mean, deviation, float(said["threshold"]), int(said["brains"]))
 
 

@@ -61,6 +61,8 @@ def summary(result: Result) -> str:
     if "findings" in result:
         lines.append(_count(result))
         lines.extend(f"  {_finding(row)}" for row in result.findings)
+    if "volumes" in result:
+        lines.extend(f"  {_measured(row)}" for row in result["volumes"].rows or [])
     lines.extend(f"Note: {note}" for note in result.notes)
     return "\n".join(lines)
 
@@ -84,6 +86,15 @@ def _finding(row: Row) -> str:
         f"{row['number']}. {name}: {row['volume_ml']:.2f} ml{direction}, peak z {row['peak_z']:.1f}, "
         f"at {where} mm"
     )
+
+
+def _measured(row: Row) -> str:
+    said = []
+    for name in ("ventricles", "brain"):
+        asked = row[f"{name}_asked_ml"]
+        wanted = "" if asked is None else f" (asked for: {asked:.0f})"
+        said.append(f"{name} {row[f'{name}_ml']:.0f} ml{wanted}")
+    return f"{row['sample']}. {', '.join(said)}, seed {row['seed']}"
 
 
 @dataclass(frozen=True)

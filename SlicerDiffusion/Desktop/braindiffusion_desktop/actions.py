@@ -15,7 +15,7 @@ from .observe import Observations
 
 Qt = QtCore.Qt
 _STANDARD = {3: "Four views", 2: "3D above three slices", 6: "One axial slice", 4: "3D alone"}
-_OF_MODULES = {5610: "Compare side by side", 5611: "Compare in three planes"}
+_OF_MODULES = {5610: "Compare side by side", 5611: "Compare in three planes", 5612: "Compare with a chart"}
 _FIRST_OF_MODULES = slicer.vtkMRMLLayoutNode.SlicerLayoutUserView
 
 
@@ -88,6 +88,13 @@ class Actions(QtCore.QObject):
         tip = "Let slices of one orientation move together"
         self.link = make("Link slices", layouts.set_linked, "Ctrl+L", "link", tip, True)
         self.link.setChecked(layouts.is_linked())
+        tip = "Place a sphere as a mask: click its middle in a slice, drag to set its radius"
+        self.sphere = make("Sphere", window.spheres.turn, "Ctrl+Shift+M", "sphere", tip, True)
+        window.spheres.turned.connect(self._sphere_turned)
+        self.undo = window.spheres.undo.createUndoAction(window, "Undo")
+        self.undo.setShortcut(QtGui.QKeySequence(QtGui.QKeySequence.StandardKey.Undo))
+        self.redo = window.spheres.undo.createRedoAction(window, "Redo")
+        self.redo.setShortcut(QtGui.QKeySequence(QtGui.QKeySequence.StandardKey.Redo))
         self.documentation = make("Documentation", about.open_documentation, "F1")
         self.documentation.setEnabled(about.documentation() is not None)
         self.report = make("Copy system report", self._copy_report)
@@ -103,6 +110,9 @@ class Actions(QtCore.QObject):
         tools.addSeparator()
         self._layouts_end = tools.addSeparator()
         tools.addActions([self.adjust, self.crosshair, self.fit, self.link])
+        tools.addAction(self.sphere)
+        self._radius = tools.addWidget(self._window.spheres.spin)
+        self.offer_sphere(False)
         tools.addSeparator()
         tools.addAction(self.screenshot)
         button = tools.widgetForAction(self.open)
@@ -119,6 +129,7 @@ class Actions(QtCore.QObject):
         file.addActions([self.save_scene, self.close_scene, self.screenshot])
         file.addSeparator()
         file.addAction(self.quit)
+        bar.addMenu("&Edit").addActions([self.undo, self.redo, self.sphere])
         view = bar.addMenu("&View")
         view.setToolTipsVisible(True)
         self.layout_menu = view.addMenu("Layout")
@@ -138,6 +149,16 @@ class Actions(QtCore.QObject):
             action.setCheckable(True)
             action.setChecked(choice == self._window.theme.choice)
             group.addAction(action)
+
+    def offer_sphere(self, offered: bool) -> None:
+        """Show or hide the tool for spheres: it is of use where a task takes a mask."""
+        self.sphere.setVisible(offered)
+        self.sphere.setEnabled(offered)
+        self._sphere_turned(offered and self._window.spheres.on)
+
+    def _sphere_turned(self, on: bool) -> None:
+        self.sphere.setChecked(on)
+        self._radius.setVisible(on)
 
     # -- layouts
 
@@ -191,6 +212,8 @@ class Actions(QtCore.QObject):
     def _interaction_changed(self, *_: Any) -> None:
         node = self._interaction
         self.adjust.setChecked(node.GetCurrentInteractionMode() == node.AdjustWindowLevel)
+        if self.adjust.isChecked():  # one tool has the left button
+            self.sphere.setChecked(False)
 
     def _set_crosshair(self, on: bool) -> None:
         node = self._crosshair_node

@@ -43,6 +43,7 @@ class Demo(QtCore.QObject):
         QtCore.QTimer.singleShot(0, self, self._begin)  # the panel has to see the scan first
 
     def _begin(self) -> None:
+        self._window.module.session.panel.chooseTask("heal")
         self._window.module.session.panel.page.setValues({"seed": SEED})
         self._window.run_button().click()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 import vtk
@@ -10,6 +10,9 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from .letters import offset_words, plane_words
 from .views import MRMLView, SliceView, ThreeDView
+
+if TYPE_CHECKING:
+    from .plotview import PlotView
 
 Qt = QtCore.Qt
 _ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
@@ -200,7 +203,7 @@ class ThreeDBar(TitleBar):
 class Frame(QtWidgets.QWidget):
     """A title bar above a view."""
 
-    def __init__(self, bar: TitleBar, view: MRMLView) -> None:
+    def __init__(self, bar: TitleBar, view: MRMLView | PlotView) -> None:
         super().__init__()
         self.bar, self.view = bar, view
         column = QtWidgets.QVBoxLayout(self)

@@ -51,6 +51,11 @@ def _folder(p: QtGui.QPainter) -> None:
     p.drawPolygon([Point(3, 6), Point(9, 6), Point(11, 8.5), Point(21, 8.5), Point(21, 19), Point(3, 19)])
 
 
+def _sphere(p: QtGui.QPainter) -> None:
+    p.drawEllipse(Point(12, 12), 8, 8)
+    p.drawArc(Rect(4, 9, 16, 6), 180 * 16, 180 * 16)
+
+
 _DRAW: dict[str, Callable[[QtGui.QPainter], None]] = {
     "crosshair": _crosshair,
     "window level": _window_level,
@@ -58,6 +63,7 @@ _DRAW: dict[str, Callable[[QtGui.QPainter], None]] = {
     "link": _link,
     "camera": _camera,
     "folder": _folder,
+    "sphere": _sphere,
 }
 
 
@@ -77,7 +83,7 @@ def _paint(draw: Callable[[QtGui.QPainter], None], color: QtGui.QColor) -> QtGui
 
 
 def icon(name: str, color: QtGui.QColor) -> QtGui.QIcon:
-    """One of: crosshair, window level, fit, link, camera, folder."""
+    """One of: crosshair, window level, fit, link, camera, folder, sphere."""
     return _paint(_DRAW[name], color)
 
 

@@ -29,6 +29,8 @@ def remember_scene(path: str | Path) -> None:
 
 def is_kept(node: Any) -> bool:
     """Whether the file is still there, and the data are still those that it holds."""
+    if any(browser.GetSequenceNode(node) is not None for browser in _browsers()):
+        return True  # it only shows an image of a sequence, which is asked for itself
     path, state = _kept.get(node.GetID(), (None, None))
     return path is not None and state is not None and state == _state(node) and path.exists()
 
@@ -50,7 +52,14 @@ def _state(node: Any) -> Any:
         return node.GetTable().GetMTime(), node.GetTable().GetRowData().GetMTime()
     if node.IsA("vtkMRMLTransformNode"):
         return node.GetTransformToWorldMTime()
+    if node.IsA("vtkMRMLSequenceNode"):
+        frames = [node.GetNthDataNode(index) for index in range(node.GetNumberOfDataNodes())]
+        return [_state(frame) for frame in frames]
     return None
+
+
+def _browsers() -> list[Any]:
+    return list(slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"))
 
 
 def _master(segment: Any) -> int:

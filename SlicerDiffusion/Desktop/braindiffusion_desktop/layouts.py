@@ -14,10 +14,15 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from .frames import Frame, SliceWidget, ThreeDWidget
 from .observe import Observations
+from .plotview import PlotWidget
 from .views import ThreeDView
 
 Qt = QtCore.Qt
-_FRAMES = {"vtkMRMLSliceNode": SliceWidget, "vtkMRMLViewNode": ThreeDWidget}
+_FRAMES = {
+    "vtkMRMLSliceNode": SliceWidget,
+    "vtkMRMLViewNode": ThreeDWidget,
+    "vtkMRMLPlotViewNode": PlotWidget,
+}
 _DARK, _DARKER = (0.16, 0.17, 0.20), (0.05, 0.05, 0.06)
 
 

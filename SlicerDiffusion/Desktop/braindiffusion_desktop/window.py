@@ -21,6 +21,7 @@ from .guard import Guard
 from .layouts import LayoutManager
 from .observe import Observations
 from .probe import DataProbe
+from .sphere import SphereTool
 from .theme import Theme
 
 Qt = QtCore.Qt
@@ -85,6 +86,8 @@ class Window(QtWidgets.QMainWindow):
         self.files = Files(self)
         self.files.opened.connect(self._opened)
         self.guard = Guard(self)
+        self.spheres = SphereTool(self)
+        self.spheres.placed.connect(self._sphere_placed)
         self._arrange()
         self.actions_ = Actions(self)
         self._watch = Observations()
@@ -152,6 +155,7 @@ class Window(QtWidgets.QMainWindow):
         self.actions_.view_menu.insertAction(self.actions_.console, toggle)
         self._panel.enter()
         self.actions_.refresh_layouts()
+        self.actions_.offer_sphere(self.module.session.panel.takesMasks())
         self.restoreState(_bytes(self.core.settings().value("window state", "")))
 
     def is_running(self) -> bool:
@@ -191,6 +195,11 @@ class Window(QtWidgets.QMainWindow):
             self.layouts.resetThreeDViews()
         elif self.module is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode":
             self.module.session.panel.choose(node)  # what the user has opened is what he means
+
+    def _sphere_placed(self, segmentation: Any, segment: str) -> None:
+        """The sphere that was drawn last is the mask of what takes one."""
+        if self.module is not None:
+            self.module.session.panel.suggestMask((segmentation, segment))
 
     def ask_close_scene(self) -> None:
         """Empty the scene; asks first where something would be lost."""
@@ -258,7 +267,7 @@ class Window(QtWidgets.QMainWindow):
             self._panel.cleanup()
         if self._console is not None:
             self._console.finalize()
-        for part in (self.actions_, self.probe):
+        for part in (self.actions_, self.probe, self.spheres):
             part.finalize()
         self._watch.clear()
         self.core.setLayoutManager(None)

@@ -29,6 +29,8 @@ from typing import Any, NamedTuple
 
 SCAN = "volume"
 """The kind of input that other inputs are laid onto."""
+MASK = "labels"
+"""The kind of input that says where."""
 
 
 class Grid(NamedTuple):

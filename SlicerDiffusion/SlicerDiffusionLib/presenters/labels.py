@@ -94,6 +94,11 @@ def addSegment(
     segment.SetColor(*color)
     segment.SetLabelValue(value)
     segment.AddRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), image)
-    identifier = f"label_{value}"
+    identifier = segmentOf(value)
     segmentation.AddSegment(segment, identifier)
     return identifier
+
+
+def segmentOf(value: int) -> str:
+    """The id of the segment with the voxels of one value."""
+    return f"label_{value}"

@@ -19,7 +19,10 @@ def present(artifact: dict[str, Any], context: Any) -> Generator[None, None, Any
     for key, heading in columns(artifact).items():
         values = [row.get(key) for row in rows]
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-        array = vtk.vtkDoubleArray() if numbers and values else vtk.vtkStringArray()
+        whole = numbers and all(isinstance(value, int) for value in values)
+        # In the file of a scene a seed among real numbers would keep its first six digits.
+        kind = vtk.vtkTypeInt64Array if whole else vtk.vtkDoubleArray
+        array = kind() if numbers and values else vtk.vtkStringArray()
         array.SetName(heading)
         for value in values:
             array.InsertNextValue(value if numbers else "" if value is None else str(value))

@@ -38,12 +38,20 @@ def read(artifact: dict[str, Any], context: Any, number: int = 0) -> Generator[N
         yield
     highest = image.GetPointData().GetScalars().GetRange(0)[1]
     yield
-    node = slicer.vtkMRMLScalarVolumeNode()
+    node = bare(image, slicer.util.vtkMatrixFromArray(affine))
     node.SetName(context.nameOf(artifact))
-    node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine))
     yield
     return node, highest
+
+
+def bare(image: Any, matrix: Any) -> Any:
+    """A volume node that is in no scene yet. matrix: vtkMatrix4x4, voxel index to RAS mm."""
+    import slicer
+
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(matrix)
+    return node
 
 
 def show(node: Any, display: dict[str, Any], highest: float, of: Any = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -79,3 +79,9 @@ class Covariate:
         if self.choices:
             return " or ".join(self.choices)
         return f"a number from {self.low:g} to {self.high:g}{self._unit()}"
+
+
+def outside(covariates: Sequence[Covariate], values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each of `values` that lies outside the training range; None is unknown, and inside."""
+    given = [(c, c.value_of(values[c.name])) for c in covariates if values.get(c.name) is not None]
+    return [f"{c.outside_message(value)}." for c, value in given if c.is_outside(value)]

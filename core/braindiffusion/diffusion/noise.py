@@ -42,6 +42,11 @@ def generator(seed: int, draw: int = 0) -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(mixed)
 
 
+def sample_seeds(seed: int, samples: int) -> list[int]:
+    """The seed of each sample of a run, below 2**32; mixed, so that runs of neighbouring seeds share none."""
+    return [int(np.random.SeedSequence([seed, n]).generate_state(1)[0]) for n in range(samples)]
+
+
 @dataclass(frozen=True)
 class NoiseStream:
     """The fresh noise of a stochastic solver: one stream per sample, counted by step, without state."""

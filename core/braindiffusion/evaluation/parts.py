@@ -2,5 +2,12 @@
 
 from __future__ import annotations
 
-PARTS = {"anatomy": "anatomy_eval", "prior": "prior_eval", "heal": "heal_eval", "real": "real_eval"}
+PARTS = {
+    "anatomy": "anatomy_eval",
+    "prior": "prior_eval",
+    "heal": "heal_eval",
+    "real": "real_eval",
+    "inpaint": "inpaint_eval",
+    "generate": "generate_eval",
+}
 """The module that measures each part."""

@@ -13,6 +13,7 @@ import numpy as np
 from ..healing import Healed
 from ..imaging.volume import Volume
 from ..report import CORNER_TEXT, Plane, content_box, cut, gray_window
+from ..result import Result
 from .cases import Case
 from .crossfit import Scored
 
@@ -171,6 +172,32 @@ def real_case(path: Path, title: str, volumes: Mapping[str, Volume], truth: np.n
                 ax.contour(shown, [0.5], colors="lime", linewidths=0.7)
     for column, name in enumerate(["scan", "healed", "heat map, z 2 to 8", *further]):
         _title(axes[0, column], name)
+    figure.suptitle(title, color="white", fontsize=11)
+    _mark(figure)
+    _save(figure, path)
+
+
+def filled_case(path: Path, title: str, result: Result) -> None:
+    """Three slices of a filled scan: with the mask's outline, two fillings, their mean and their spread."""
+    scan, spread = result.inputs["scan"], result["spread"].volume
+    mask, filled = result.inputs["mask"], result["variants"].volumes
+    assert spread is not None and filled is not None
+    box = content_box(scan)
+    columns = {"scan": scan, "first filling": filled[0], "last filling": filled[-1]}
+    columns |= {"mean": result["mean"].volume, "spread, white matter 0 to 0.2": spread}  # type: ignore[dict-item]
+    figure, axes = _figure(3, len(columns), (2.4 * len(columns), 7.0))
+    figure.subplots_adjust(0.003, 0.04, 0.997, 0.92, 0.02, 0.05)
+    for row, (plane, position) in enumerate(_places(mask, mask, mask.data > 0)):
+        for ax, volume in zip(axes[row], columns.values()):
+            if volume is spread:
+                ax.imshow(cut(volume, plane, position, box), cmap="inferno", vmin=0, vmax=0.2)
+            else:
+                _gray(ax, volume, plane, position, box)
+        outline = cut(mask, plane, position, box, labels=True) > 0
+        if outline.any():
+            axes[row, 0].contour(outline, [0.5], colors="lime", linewidths=0.7)
+    for ax, name in zip(axes[0], columns):
+        _title(ax, name)
     figure.suptitle(title, color="white", fontsize=11)
     _mark(figure)
     _save(figure, path)

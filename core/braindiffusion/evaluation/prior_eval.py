@@ -14,17 +14,16 @@ import torch
 from ..diffusion.cond import Cond
 from ..diffusion.noise import gaussian
 from ..diffusion.path import Node
-from ..diffusion.solve import dpmpp2m, start
-from ..diffusion.solve import run as walk
+from ..generating import conditions, generate, measured, template_of
 from ..healing import guide_context
 from ..imaging.expected import population
-from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
-from ..imaging.volume import Volume
+from ..imaging.grid import GRID_SPACING
 from ..models.loading import Model, load_model
+from ..nets.deformable import FILE
+from ..segment import Segmenter
 from . import metrics, pictures
-from .anatomy_eval import segmented
 from .cases import Case, training_maps, val_cases
-from .setting import Setting
+from .setting import Setting, finished
 
 STEPS = 20
 SIGMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 40.0)
@@ -34,13 +33,13 @@ REQUESTS: tuple[dict[str, Any], ...] = tuple(
         (20, "female", 10, 1000),
         (20, "male", 15, 1200),
         (25, "female", 20, 1050),
-        (25, "male", 12, 1300),
+        (25, "male", 12, 1250),
         (30, "female", 30, 1100),
         (30, "male", 25, 1150),
         (35, "female", 14, 950),
-        (35, "male", 35, 1250),
+        (35, "male", 34, 1250),
         (42, "female", 18, 1050),
-        (42, "male", 45, 1200),
+        (42, "male", 32, 1200),
         (50, "female", 28, 1000),
         (50, "male", 22, 1150),
     )
@@ -52,7 +51,8 @@ def run(setting: Setting) -> dict[str, Any]:
     model = load_model("t1-brain-2mm")
     brains = [case for case in val_cases(setting) if case.normal]
     requests = REQUESTS[: 2 if setting.quick else None]
-    samples, seconds = _samples(setting, model, requests)
+    maker = load_model("t1-brain-2mm-generate")
+    samples, seconds = _samples(setting, maker, requests)
     captions = [
         f"{r['age']} y, {r['sex']}, ventricles {r['ventricles']} ml, brain {r['brain']} ml" for r in requests
     ]
@@ -63,7 +63,7 @@ def run(setting: Setting) -> dict[str, Any]:
         "steps": STEPS,
         "samples": len(samples),
         "seconds_per_sample": seconds,
-        "loss": _losses(setting, model, brains[: 2 if setting.quick else None], training),
+        "loss": _losses(setting, (model, maker), brains[: 2 if setting.quick else None], training),
         "brains": len(brains),
         "spectrum": _spectrum(setting, samples, real),
         "control": _control(setting, samples, requests),
@@ -72,62 +72,78 @@ def run(setting: Setting) -> dict[str, Any]:
 
 def _samples(setting: Setting, model: Model, requests: Sequence[dict]) -> tuple[list[np.ndarray], float]:
     """Samples [80, 96, 80], one for each request, and the seconds that one takes (median)."""
-    denoise = model.denoiser(setting.plan.device, setting.plan.precision)
-    nodes = model.path.karras(STEPS)
     made, seconds = [], []
     for seed, request in enumerate(requests):
         setting.say(f"Prior: sample {seed + 1} of {len(requests)}")
         begun = time.monotonic()
-        cond = Cond.from_values(model.covariates, [request], real=1.0, allow_outside=True).to(
-            setting.plan.device
+        steps = generate(
+            model, request, [seed], STEPS, device=setting.plan.device, precision=setting.plan.precision
         )
-        noise = gaussian((1, *GRID_SHAPE), [seed]).to(setting.plan.device)
-        made.append(walk(dpmpp2m(denoise, start(noise, nodes[0]), nodes, cond)).x[0, 0].float().cpu().numpy())
+        made.append(finished(steps)[0])
         seconds.append(time.monotonic() - begun)
-    return [sample.clip(0, None) for sample in made], float(np.median(seconds))
+    return made, float(np.median(seconds))
 
 
 def _losses(
-    setting: Setting, model: Model, brains: Sequence[Case], training: Sequence[np.ndarray]
+    setting: Setting, models: tuple[Model, Model], brains: Sequence[Case], training: Sequence[np.ndarray]
 ) -> list[dict[str, Any]]:
-    """At each noise level, without and with the brain itself as guide: error in the brain, and EDM's loss.
+    """At each noise level, without and with the brain itself as guide, and of the generator that knows the
+    brain's shape by registration: error in the brain, and EDM's loss.
 
     The error is the root mean square of x0 - the image in percent of white matter; the loss is the mean
     square over the grid divided by EDM's c_out squared, as in training. "linear" is the error of the best
     linear filter, which knows the spectrum of brains about their mean and nothing of their shape.
     """
-    denoise = model.denoiser(setting.plan.device, setting.plan.precision)
+    model, maker = models
     typical = population().typical
     power = metrics.mean_power([image - typical for image in training])
+    template, shapes = template_of(maker.file(FILE)), []
+    for n, case in enumerate(brains):
+        setting.say(f"Prior: shape of brain {n + 1} of {len(brains)}")
+        shapes.append(template.show(template.fit(case.image)))
     rows = []
     for sigma in SIGMAS:
         setting.say(f"Prior: denoising at sigma {sigma:g}")
         row: dict[str, Any] = {"sigma": sigma}
-        c_out = sigma * denoise.sigma_data / (sigma**2 + denoise.sigma_data**2) ** 0.5
-        for kind in ("free", "guided"):
-            errors, losses = [], []
-            for n, case in enumerate(brains):
-                difference = _denoised(setting, model, denoise, case, sigma, n, kind == "guided") - case.image
-                errors.append(100 * float(np.sqrt((difference[case.image > 0] ** 2).mean())))
-                losses.append(float((difference**2).mean()) / c_out**2)
-            row[kind] = {"error": float(np.mean(errors)), "loss": float(np.mean(losses))}
+        told: dict[str, tuple[Model, Any]] = {
+            "free": (model, lambda n: conditions(model, [{}])),
+            "guided": (model, lambda n: _guided(model, brains[n])),
+            "shaped": (maker, lambda n: conditions(maker, [{}], [shapes[n]])),
+        }
+        for kind, (used, cond_of) in told.items():
+            if sigma <= used.path.ratio_range[1]:
+                row[kind] = _loss(setting, used, [cond_of(n) for n in range(len(brains))], brains, sigma)
         linear = [_linear_error(case, typical, power, sigma, n) for n, case in enumerate(brains)]
         row["linear"] = float(np.mean(linear))
         rows.append(row)
     return rows
 
 
+def _guided(model: Model, case: Case) -> Cond:
+    x0 = torch.from_numpy(case.image)[None, None]
+    return conditions(model, [{}]).with_guide(x0, context=guide_context(x0, case.frame.expected))
+
+
+def _loss(
+    setting: Setting, model: Model, conds: Sequence[Cond], brains: Sequence[Case], sigma: float
+) -> dict[str, float]:
+    denoise = model.denoiser(setting.plan.device, setting.plan.precision)
+    c_out = sigma * denoise.sigma_data / (sigma**2 + denoise.sigma_data**2) ** 0.5
+    errors, losses = [], []
+    for n, (cond, case) in enumerate(zip(conds, brains, strict=True)):
+        difference = _denoised(setting, denoise, cond, case, sigma, n) - case.image
+        errors.append(100 * float(np.sqrt((difference[case.image > 0] ** 2).mean())))
+        losses.append(float((difference**2).mean()) / c_out**2)
+    return {"error": float(np.mean(errors)), "loss": float(np.mean(losses))}
+
+
 @torch.inference_mode()
-def _denoised(
-    setting: Setting, model: Model, denoise: Any, case: Case, sigma: float, seed: int, guided: bool
-) -> np.ndarray:
-    """x0 of the model for one noised brain, nothing known about it but, if `guided`, the brain itself."""
+def _denoised(setting: Setting, denoise: Any, cond: Cond, case: Case, sigma: float, seed: int) -> np.ndarray:
+    """x0 for one noised brain."""
     device = setting.plan.device
-    x0 = torch.from_numpy(case.image)[None, None].to(device)
-    cond = Cond.from_values(model.covariates, [{}], real=1.0).to(device)
-    cond = cond.with_guide(x0, context=guide_context(x0, case.frame.expected)) if guided else cond
-    x = x0 + sigma * gaussian((1, *case.image.shape), [seed]).to(device)
-    return denoise(x, Node(1.0, sigma, sigma), cond)[0, 0].float().cpu().numpy()
+    noise = gaussian((1, *case.image.shape), [seed])
+    x = (torch.from_numpy(case.image)[None, None] + sigma * noise).to(device)
+    return denoise(x, Node(1.0, sigma, sigma), cond.to(device))[0, 0].float().cpu().numpy()
 
 
 def _linear_error(case: Case, typical: np.ndarray, power: np.ndarray, sigma: float, seed: int) -> float:
@@ -163,13 +179,11 @@ def _between(made: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 def _control(setting: Setting, samples: Sequence[np.ndarray], requests: Sequence[dict]) -> dict[str, Any]:
     """Volumes that the anatomy network measures in the samples, against those that were asked for."""
+    segmenter = Segmenter.load(setting.plan.device, setting.plan.precision)
     rows = []
     for n, (sample, request) in enumerate(zip(samples, requests, strict=True)):
         setting.say(f"Prior: measuring sample {n + 1} of {len(samples)}")
-        # A sample's background is dark, not empty; a stripped scan's is empty.
-        stripped = np.where(sample > 0.02, sample, 0).astype(np.float32)
-        volume = Volume(stripped, GRID_AFFINE, {"source": "a sample", "synthetic": True})
-        found = segmented(setting, volume).volumes()
+        found = measured(sample, segmenter)
         rows.append({name: [request[name], round(found[name], 1)] for name in ("ventricles", "brain")})
     content: dict[str, Any] = {"rows": rows}
     for name in ("ventricles", "brain"):

@@ -1,6 +1,6 @@
 """`make evaluate`: measure the models and write docs/results.md.
 
-    python -m braindiffusion.evaluation [--only anatomy|prior|heal|real|page] [--quick]
+    python -m braindiffusion.evaluation [--only anatomy|prior|heal|real|inpaint|generate|page] [--quick]
 
 Every part keeps what it measured in `runs/eval/<part>.json`; the page is made from whatever parts are there.
 """
@@ -24,6 +24,8 @@ _DATA = {
     "prior": ("t1_brains",),
     "heal": ("t1_brains", "ms", "stroke"),
     "real": ("tumour", "ms", "nichart", "heads"),
+    "inpaint": ("t1_brains", "ms", "stroke", "tumour"),
+    "generate": ("t1_brains", "ms", "stroke"),
 }
 
 

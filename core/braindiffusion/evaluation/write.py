@@ -11,14 +11,16 @@ from typing import Any
 
 from ..errors import BrainDiffusionError
 from ..models.card import Card
-from .sections import Content, anatomy, heal, interval, prior, prose, real, span, table
+from .sections import Content, anatomy, generate, heal, inpaint, interval, prior, prose, real, span, table
 
 COMMAND = "python -m braindiffusion.evaluation --only {}"
 SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
     "anatomy": ("Anatomy: `brain-anatomy-2mm`", anatomy),
-    "prior": ("Conditional prior: `t1-brain-2mm`", prior),
+    "prior": ("Conditional prior: `t1-brain-2mm` and `t1-brain-2mm-generate`", prior),
     "heal": ("Healing", heal),
     "real": ("Real cases", real),
+    "inpaint": ("Inpainting", inpaint),
+    "generate": ("Generated brains", generate),
 }
 # The model that a part measures.
 MODELS = {
@@ -26,6 +28,8 @@ MODELS = {
     "prior": "t1-brain-2mm",
     "heal": "t1-brain-2mm",
     "real": "t1-brain-2mm",
+    "inpaint": "t1-brain-2mm",
+    "generate": "t1-brain-2mm-generate",
 }
 
 
@@ -56,7 +60,14 @@ def page(folder: Path) -> str:
 
 def goals(parts: dict[str, Content | None]) -> list[tuple[str, str, str, bool]]:
     """(what, goal, measured, met) of everything that the foundation must show and that was measured."""
-    checks = {"anatomy": _anatomy_goals, "heal": _heal_goals, "prior": _prior_goals, "real": _real_goals}
+    checks = {
+        "anatomy": _anatomy_goals,
+        "heal": _heal_goals,
+        "prior": _prior_goals,
+        "real": _real_goals,
+        "inpaint": _inpaint_goals,
+        "generate": _generate_goals,
+    }
     return [
         row for name, check in checks.items() if (part := parts.get(name)) for row in check(part["content"])
     ]
@@ -142,6 +153,51 @@ def _real_goals(content: Content) -> Goals:
         ),
         ("A 1 mm head, seconds all told", "≤ 90", f"{slowest:.0f}", slowest <= 90),
     ]
+
+
+def _inpaint_goals(content: Content) -> Goals:
+    rows: Goals = []
+    whole, level = content["whole"], content["level"]
+    for gain in whole["against"]:
+        for figure, unit, digits in (("psnr", "PSNR, dB", 2), ("ssim", "SSIM", 3)):
+            low, high = gain[figure]["interval"]
+            value = f"{gain[figure]['mean']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+            rows.append((f"Inpainting against {gain['name']}, {unit}", "interval above 0", value, low > 0))
+    covered = whole["covered"]
+    within = f"{covered['mean']:.0%} ({covered['interval'][0]:.0%} to {covered['interval'][1]:.0%})"
+    what = f"Truth within the range of {content['fillings']} fillings"
+    rows.append((what, f"≥ {level:.0%}", within, covered["mean"] >= level))
+    low, high = whole["natural"]["range"]
+    seam = whole["seam"]["mean"]
+    rows.append(
+        ("Seam of a filling", f"as real tissue, {low:.2f} to {high:.2f}", f"{seam:.2f}", low <= seam <= high)
+    )
+    if "seconds" in content["tumour"]:
+        seconds = content["tumour"]["seconds"]
+        rows.append(("Inpainting a 1 mm scan, seconds all told", "≤ 20", f"{seconds:.0f}", seconds <= 20))
+    return rows
+
+
+def _generate_goals(content: Content) -> Goals:
+    followed, privacy = content["followed"], content["privacy"]
+    rows: Goals = [
+        (f"Generated brains, {name}, r", "≥ 0.90", f"{followed[name]['r']:.2f}", followed[name]["r"] >= 0.9)
+        for name in ("ventricles", "brain")
+    ]
+    slope = followed["ventricles"]["slope"]
+    rows.append(("Generated brains, ventricles, slope", "0.8 to 1.2", f"{slope:.2f}", 0.8 <= slope <= 1.2))
+    made = content["realism"]["made"]
+    value = f"{made['kid']:.3f} ({span(made['by_chance'])})"
+    rows.append(
+        ("Generated brains, KID", "in the interval of real ones", value, made["kid"] <= made["by_chance"][1])
+    )
+    pairs, real = (content["variety"][name]["mean"] for name in ("made", "real"))
+    alike = abs(pairs / real - 1) <= 0.1
+    rows.append(("Generated brains, MS-SSIM of pairs", f"{real:.2f} ± 10 %", f"{pairs:.2f}", alike))
+    closest, usual = privacy["made"]["highest"], privacy["real"]["p95"]
+    what = "Generated brains, most similar training brain, r"
+    rows.append((what, f"≤ {usual:.2f}", f"{closest:.2f}", closest <= usual))
+    return rows
 
 
 def _goals(parts: dict[str, Content | None]) -> list[str]:

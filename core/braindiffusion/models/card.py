@@ -47,6 +47,11 @@ class Card(BaseModel):
     files: dict[str, str] = Field(default_factory=dict)
     fingerprint: list[float]
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a provenance record says of the model."""
+        return {"name": self.name, "sha256": self.sha256}
+
     def conditions(self) -> tuple[Covariate, ...]:
         """The covariates as the panel, the conditions and the network's input know them."""
         return tuple(Covariate.from_json(entry) for entry in self.covariates)

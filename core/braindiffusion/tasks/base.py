@@ -11,12 +11,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import os
 import pkgutil
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +40,40 @@ class Progress:
     fraction: float
     stage: str
     preview: Volume | None = None
+
+
+class Partway(Protocol):
+    """How far a computation is: the share that is done, 0 to 1."""
+
+    @property
+    def share(self) -> float: ...
+
+
+_Step = TypeVar("_Step", bound=Partway)
+_End = TypeVar("_End")
+
+
+def following(
+    steps: Generator[_Step, None, _End],
+    low: float,
+    high: float,
+    stage: str,
+    preview: Callable[[_Step], Volume],
+    previews: int = 6,
+) -> Generator[Progress, None, _End]:
+    """Pass on `steps` as progress between `low` and `high`, at most `previews` of them with a preview; what
+    they return is the value.
+    """
+    shown = 0
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        due = math.ceil(step.share * previews)
+        seen = preview(step) if due > shown else None
+        shown = due
+        yield Progress(low + (high - low) * step.share, stage, seen)
 
 
 class Parameters(BaseModel):
@@ -99,7 +134,8 @@ class Task:
     `plan.threads`), and is smaller at every retry after memory ran out; `plan.tell` takes the share that is
     done where a stage takes longer than a second, so that a cancel is heard there too.
     `memory(inputs, parameters, batch, precision)` estimates the peak in bytes. `picture(result, path)` draws
-    the PNG of a result. `samples(parameters)` is how many could be computed at once.
+    the PNG of a result. `samples(parameters)` is how many could be computed at once. `first`: a panel with
+    several tasks begins with this one.
     """
 
     name: str
@@ -112,12 +148,13 @@ class Task:
     picture: Callable[[Result, Path], None] | None = None
     samples: Callable[[Any], int] = lambda parameters: getattr(parameters, "samples", 1)
     uses_torch: bool = True
+    first: bool = False
 
 
 PLUGINS = "BRAINDIFFUSION_PLUGINS"
 """Environment variable that names modules, separated by commas, which `register` further tasks."""
 _REGISTERED: dict[str, Task] = {}
-_NOT_TASKS = {"base"}
+_NOT_TASKS = {"base", "scan"}
 
 
 def register(task: Task) -> Task:
@@ -156,6 +193,7 @@ def schema(task: Task) -> dict[str, Any]:
         "task": task.name,
         "title": task.title,
         "description": task.summary,
+        **({"first": True} if task.first else {}),
         "inputs": [asdict(image) for image in task.inputs],
         **{key: value for key, value in described.items() if key not in ("title", "description")},
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from ..telling import between
-from .base import Input, Parameters, Progress, Task, parameter
+from .base import Input, Parameters, Progress, Task, following, parameter
+from .scan import Brain, recognised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
     from ..heatmap import NormalMaps
     from ..imaging.frame import Frame
     from ..imaging.volume import Volume
-    from ..models.card import Card
     from ..models.loading import Model
     from ..plan import Plan
-    from ..plausibility import Verdict
     from ..result import Artifact, Result
-    from ..segment import Segmentation, Segmenter
+    from ..segment import Segmenter
 
 MISSES = (
     "T1 alone shows few multiple sclerosis lesions and hardly any fresh stroke: a clean map does not exclude "
@@ -35,8 +34,6 @@ MISSES = (
 UNCALIBRATED = (
     "The noise was set to another level than that at which normal brains were compared: z is not calibrated."
 )
-PREVIEWS = 6
-"""How often at most a run shows what it has so far."""
 
 
 class HealParameters(Parameters):
@@ -125,10 +122,10 @@ class HealParameters(Parameters):
         return {"age": self.age, "sex": self.sex}
 
     def seeds(self) -> list[int]:
-        """Of each sample, below 2**32; mixed, so that runs of neighbouring seeds share no samples."""
-        from numpy.random import SeedSequence
+        """Of each sample (`sample_seeds`)."""
+        from ..diffusion.noise import sample_seeds
 
-        return [int(SeedSequence([self.seed, n]).generate_state(1)[0]) for n in range(self.samples)]
+        return sample_seeds(self.seed, self.samples)
 
 
 def memory(inputs: Mapping[str, Volume], parameters: HealParameters, batch: int, precision: str) -> int:
@@ -144,8 +141,7 @@ def run(
     scan = inputs["scan"]
     yield Progress(0.01, "Loading the models")
     models = _Models.load(parameters, plan)
-    yield Progress(0.05, "Finding and aligning the brain")
-    brain = yield from _recognised(models, scan, parameters, plan)
+    brain = yield from recognised(scan, models.segmenter, models.prior, parameters.told(), plan, 0.05, 0.2)
     healed = yield from _healed(models, brain, parameters, plan)
     yield Progress(0.77, "Comparing with normal brains")
     found = _compared(models, brain, healed, parameters.threshold)
@@ -177,16 +173,6 @@ class _Models:
 
 
 @dataclass(frozen=True)
-class _Brain:
-    """The scan's voxels [X, Y, Z] in float32, the brain in them, its structures, and what to think of it."""
-
-    data: np.ndarray
-    frame: Frame
-    anatomy: Segmentation
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
 class _Found:
     """The heat map, and the regions above `threshold`, numbered from 1, all [80, 96, 80]."""
 
@@ -198,25 +184,8 @@ class _Found:
     threshold: float
 
 
-def _recognised(
-    models: _Models, scan: Volume, parameters: HealParameters, plan: Plan
-) -> Generator[Progress, None, _Brain]:
-    import numpy as np
-
-    from ..imaging.grid import VOXEL_ML
-    from ..plausibility import faces_cut, judge
-
-    data = np.asarray(scan.data, np.float32)
-    frame = models.segmenter.frame(scan, between(plan.tell, 0.05, 0.15))
-    yield Progress(0.15, "Recognising its anatomy")
-    anatomy = models.segmenter.segment(frame, data, between(plan.tell, 0.15, 0.2))
-    sizes = anatomy.volumes() | {"intracranial": float(frame.mask.sum() * VOXEL_ML)}
-    verdict = judge(frame, sizes, _outside(models.prior, parameters.told()), faces_cut(frame))
-    return _Brain(data, frame, anatomy, verdict)
-
-
 def _healed(
-    models: _Models, brain: _Brain, parameters: HealParameters, plan: Plan
+    models: _Models, brain: Brain, parameters: HealParameters, plan: Plan
 ) -> Generator[Progress, None, Healed]:
     from ..healing import heal
 
@@ -225,10 +194,10 @@ def _healed(
         method=parameters.method, levels=parameters.noise(), start=parameters.start,
         around=brain.frame.expected, device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    return (yield from _following(steps, 0.2, 0.75, "Healing", brain.frame))
+    return (yield from following(steps, 0.2, 0.75, "Healing", partial(_preview, frame=brain.frame)))
 
 
-def _compared(models: _Models, brain: _Brain, healed: Healed, threshold: float | None) -> _Found:
+def _compared(models: _Models, brain: Brain, healed: Healed, threshold: float | None) -> _Found:
     from ..heatmap import heat, regions
     from ..plausibility import judged_where
 
@@ -239,7 +208,7 @@ def _compared(models: _Models, brain: _Brain, healed: Healed, threshold: float |
     return _Found(z, warm.signed * judged, warm.spread, *regions(z, threshold), threshold)
 
 
-def _structures(models: _Models, brain: _Brain, healed: Healed, plan: Plan) -> np.ndarray:
+def _structures(models: _Models, brain: Brain, healed: Healed, plan: Plan) -> np.ndarray:
     """Labels [80, 96, 80] of the healed brain: where a finding would be, were it not there."""
     import torch
 
@@ -252,7 +221,7 @@ def _structures(models: _Models, brain: _Brain, healed: Healed, plan: Plan) -> n
 def _result(
     scan: Volume,
     models: _Models,
-    brain: _Brain,
+    brain: Brain,
     healed: Healed,
     found: _Found,
     structures: np.ndarray,
@@ -291,11 +260,10 @@ def _result(
     return Result("heal", artifacts, verdict.plausible and not cautions, judgement, notes, provenance)
 
 
-def _provenance(models: _Models, brain: _Brain, found: _Found, parameters: HealParameters) -> dict[str, Any]:
+def _provenance(models: _Models, brain: Brain, found: _Found, parameters: HealParameters) -> dict[str, Any]:
     return {
-        "model": _identity(models.prior.card),
-        "anatomy_model": _identity(models.anatomist.card)
-        | {"confidence": round(brain.anatomy.confidence, 3)},
+        "model": models.prior.card.identity,
+        "anatomy_model": models.anatomist.card.identity | {"confidence": round(brain.anatomy.confidence, 3)},
         "solver": "dpmpp2m",
         "steps": parameters.steps,
         "seeds": parameters.seeds(),
@@ -304,28 +272,6 @@ def _provenance(models: _Models, brain: _Brain, found: _Found, parameters: HealP
         "figures": brain.verdict.figures,
         "to_model_grid": brain.frame.rigid.tolist(),
     }
-
-
-def _identity(card: Card) -> dict[str, Any]:
-    return {"name": card.name, "sha256": card.sha256}
-
-
-def _following(
-    steps: Generator[Partway, None, Healed], low: float, high: float, stage: str, frame: Frame
-) -> Generator[Progress, None, Healed]:
-    """Pass on steps of healing as progress between `low` and `high`, some with a preview; their return value
-    is the value.
-    """
-    shown = 0
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        due = math.ceil(step.share * PREVIEWS)
-        preview = _preview(step, frame) if due > shown else None
-        shown = due
-        yield Progress(low + (high - low) * step.share, stage, preview)
 
 
 def _preview(step: Partway, frame: Frame) -> Volume:
@@ -337,14 +283,6 @@ def _preview(step: Partway, frame: Frame) -> Volume:
     native = frame.scanner_intensity(step.mean()) * frame.mask
     meta = {"title": "Healed scan, preview", "synthetic": True}
     return Volume(native.astype(np.float32), frame.affine @ frame.index, meta)
-
-
-def _outside(model: Any, told: Mapping[str, Any]) -> str | None:
-    for covariate in model.covariates:
-        value = told.get(covariate.name)
-        if value is not None and covariate.is_outside(covariate.value_of(value)):
-            return covariate.outside_message(covariate.value_of(value)) + "."
-    return None
 
 
 def _artifacts(
@@ -395,4 +333,5 @@ TASK = Task(
     inputs=(Input("scan", "Scan", "A T1-weighted head or brain without contrast agent."),),
     memory=memory,
     picture=_picture,
+    first=True,
 )

@@ -19,15 +19,14 @@ from ..imaging.align import affine_to_template
 from ..imaging.frame import Frame
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
 from ..nets.anatomy import mirror
+from ..nets.warping import identity_grid, warp
 from .fields import (
     chance,
     diffeomorphism,
-    identity_grid,
     log_uniform,
     moved_grid,
     random_linear,
     uniform,
-    warp,
 )
 from .population import Pose
 
@@ -101,6 +100,42 @@ def _fine(path: Path) -> np.ndarray:
     return np.rint(model / _QUANTUM).clip(0, 255).astype(np.uint8)
 
 
+class Moved(NamedTuple):
+    """How a copy of a brain is moved. points: [3, X, Y, Z], where its voxels lie in the brain, as model voxel
+    indices. matrix: (4, 4) the affine part of that. mirrored: whether the copy is then turned left to right.
+    """
+
+    points: Tensor
+    matrix: Tensor
+    mirrored: bool
+
+    @property
+    def growth(self) -> float:
+        """Factor of the volumes."""
+        return 1 / float(torch.linalg.det(self.matrix[:3, :3]))
+
+    def turned(self, image: Tensor) -> Tensor:
+        """`image` [X, Y, Z], mirrored if the copy is."""
+        return image.flip(0) if self.mirrored else image
+
+
+def draw_move(generator: Generator, gentle: bool = False) -> Moved:
+    """A slight shift, turn, stretch and bend, mirrored half the time.
+
+    `gentle` leaves all but the mirror out in some draws: what generation should look like.
+    """
+    points, matrix = identity_grid(GRID_SHAPE), torch.eye(4)
+    if not gentle or chance(generator, 0.6):
+        linear = random_linear(generator, 3.0, 0.05, 0.02)
+        shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)])
+        bend = diffeomorphism(
+            generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40)
+        )
+        matrix = Pose(linear, shift, bend).matrix(GRID_SHAPE)
+        points = moved_grid(matrix, GRID_SHAPE) + bend
+    return Moved(points, matrix, chance(generator, 0.5))
+
+
 class Drawn(NamedTuple):
     """image: [80, 96, 80]. growth: factor of its volumes. to_template: (4, 4) its voxel -> template grid
     voxel.
@@ -112,21 +147,9 @@ class Drawn(NamedTuple):
 
 
 def draw_brain(generator: Generator, brain: Brain, gentle: bool = False) -> Drawn:
-    """A slightly moved, stretched and bent copy, mirrored half the time.
-
-    `gentle` leaves out the deformation in most draws: what generation should look like.
-    """
-    points, growth, moved = identity_grid(GRID_SHAPE), 1.0, torch.eye(4)
-    if not gentle or chance(generator, 0.6):
-        linear = random_linear(generator, 3.0, 0.05, 0.02)
-        shift = torch.tensor([uniform(generator, -1.5, 1.5) for _ in range(3)])
-        bend = diffeomorphism(
-            generator, GRID_SHAPE, uniform(generator, 0, 0.8), log_uniform(generator, 16, 40)
-        )
-        moved = Pose(linear, shift, bend).matrix(GRID_SHAPE)
-        points = moved_grid(moved, GRID_SHAPE) + bend
-        growth = 1 / float(torch.linalg.det(linear))
-    image, to_template = brain.sample(points), brain.to_template @ moved
-    if chance(generator, 0.5):
-        image, to_template = image.flip(0), mirror(GRID_SHAPE) @ to_template @ mirror(GRID_SHAPE)
-    return Drawn(image, growth, to_template)
+    """A copy of `brain` as `draw_move` moves it."""
+    move = draw_move(generator, gentle)
+    to_template = brain.to_template @ move.matrix
+    if move.mirrored:
+        to_template = mirror(GRID_SHAPE) @ to_template @ mirror(GRID_SHAPE)
+    return Drawn(move.turned(brain.sample(move.points)), move.growth, to_template)

@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ..nets.warping import identity_grid, warp
+
 
 def uniform(generator: Generator, low: float, high: float) -> float:
     """One number between `low` and `high`."""
@@ -41,25 +43,11 @@ def rolled(generator: Generator, field: Tensor) -> Tensor:
     return field.roll(shifts, (0, 1, 2))
 
 
-def identity_grid(shape: tuple[int, ...]) -> Tensor:
-    """Voxel indices [3, X, Y, Z]."""
-    return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij"))
-
-
 def moved_grid(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Voxel indices [3, X, Y, Z] after an affine `matrix` (4, 4)."""
     return (
         torch.einsum("ij,jxyz->ixyz", matrix[:3, :3], identity_grid(shape)) + matrix[:3, 3, None, None, None]
     )
-
-
-def warp(image: Tensor, points: Tensor, mode: str = "bilinear", outside: str = "zeros") -> Tensor:
-    """Sample `image` [C, X, Y, Z] at `points` [3, ...3D], voxel indices; outside is "zeros" or "border"."""
-    sides = torch.tensor(image.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
-    unit = (2 * points / (sides - 1) - 1).flip(0).movedim(0, -1)
-    return functional.grid_sample(
-        image[None], unit[None], mode=mode, padding_mode=outside, align_corners=True
-    )[0]
 
 
 def diffeomorphism(

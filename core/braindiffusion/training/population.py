@@ -22,17 +22,16 @@ from ..anatomy import MIRROR, from_freesurfer
 from ..imaging.grid import GRID_SHAPE, GRID_SPACING
 from ..imaging.intensity import GREY, WHITE
 from ..nets.anatomy import mirror, normalise
+from ..nets.warping import identity_grid, warp
 from .fields import (
     chance,
     diffeomorphism,
     exponential,
     gaussian_blur,
-    identity_grid,
     log_uniform,
     random_linear,
     smooth_field,
     uniform,
-    warp,
 )
 from .lesions import blob, paint
 

@@ -26,9 +26,10 @@ from ..imaging.expected import LEAST_DEVIATION, population
 from ..imaging.grid import GRID_SHAPE, VOXEL_ML
 from ..nets.anatomy import mirror
 from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet, context_of
+from ..nets.warping import warp
 from ..paths import require_data
 from .brains import Brain, brains, draw_brain
-from .fields import chance, log_uniform, moved_grid, warp
+from .fields import chance, log_uniform, moved_grid
 from .label_maps import subjects
 from .lesions import blob, disturb, implant
 from .population import Subject, degrade, draw_pose, paint_labels, posed_labels, slip, strip, t1_contrast
@@ -102,7 +103,7 @@ class Draw:
         if mode != "generate":
             image = _worn(generator, image)
         guide, hole = self._guide(generator, image, mode)
-        covariates, known = _conditions(generator, values, mode)
+        covariates, known = conditions_of(generator, values, mode)
         return {
             "x0": image[None],
             "guide": guide[None],
@@ -202,7 +203,7 @@ def _worn(generator: Generator, image: Tensor) -> Tensor:
     return image.clamp(0, 2) * inside
 
 
-def _conditions(generator: Generator, values: list[float | None], mode: str) -> tuple[Tensor, Tensor]:
+def conditions_of(generator: Generator, values: list[float | None], mode: str) -> tuple[Tensor, Tensor]:
     """Scaled covariates and known flags [K]: each dropped 15 % and all together 15 %; volumes oftener where
     there is a guide.
     """

@@ -21,8 +21,10 @@ from ..errors import BrainDiffusionError
 from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING
 from ..models.card import WEIGHTS, Card, read_card, write_card
 from ..models.loading import build, fingerprint, load_file, load_model, sha256
+from ..nets.deformable import FILE as TEMPLATE
 from ..nets.prior import SIGMA_DATA
 from ..paths import data_root, resources, workplace
+from . import generate as generator
 from .anatomy import NAME as ANATOMY
 from .prior import COVARIATES, NETWORK, SIGMA_MAX, SIGMA_MIN
 from .prior import NAME as PRIOR
@@ -91,7 +93,30 @@ def _prior() -> dict[str, Any]:
     }
 
 
-_CARDS = {ANATOMY: _anatomy, PRIOR: _prior}
+def _generate() -> dict[str, Any]:
+    return {
+        "title": "T1-weighted brain, 2 mm: generate, edit, morph",
+        "intended_use": "Research: synthetic brains from age, sex, ventricular and brain volume.",
+        "not_for": "Diagnosis or treatment of a person; other contrasts; ages far from 19 to 52.",
+        "architecture": {"class": "PriorNet", "arguments": generator.NETWORK},
+        "parametrisation": {"kind": "edm around what is expected", "sigma_data": generator.SIGMA_DATA},
+        "path": {"kind": "edm", "sigma_min": generator.SIGMA_MIN, "sigma_max": generator.SIGMA_MAX},
+        "covariates": [covariate.to_json() for covariate in generator.COVARIATES],
+        "frame": _FRAME
+        | {"intensity": "bias field flattened; grey matter 0.70, white matter 1.00, background 0"},
+        "training": {
+            "data": "48 skull-stripped T1w brains of OpenNeuro ds002748 (CC0; adults of 19 to 52, one site, "
+            "structurally normal, most of them with depression)",
+            "method": "EDM (Karras 2022) around a deformable template: its mean brain and modes of shape by "
+            "diffeomorphic demons (Vercauteren 2009), averaging (Guimond 2000) and principal components",
+        },
+        "licence": "Apache-2.0",
+    }
+
+
+_CARDS = {ANATOMY: _anatomy, PRIOR: _prior, generator.NAME: _generate}
+_BESIDE = {generator.NAME: (TEMPLATE,)}
+"""Files that training leaves beside the weights and that are shipped with them."""
 
 
 def release(name: str, weights: Path, hours: float, machine: str, goes_on: bool) -> Path:
@@ -107,6 +132,8 @@ def release(name: str, weights: Path, hours: float, machine: str, goes_on: bool)
     for stale in folder.glob("normal-*.safetensors"):
         stale.unlink()
     shutil.copyfile(weights, folder / WEIGHTS)
+    for beside in _BESIDE.get(name, ()):
+        shutil.copyfile(weights.parent / beside, folder / beside)
     content = _CARDS[name]()
     net = build(content["architecture"])
     net.load_state_dict({key: value.float() for key, value in load_file(folder / WEIGHTS).items()})
@@ -116,6 +143,7 @@ def release(name: str, weights: Path, hours: float, machine: str, goes_on: bool)
         name=name,
         parameters=sum(p.numel() for p in net.parameters()),
         sha256=sha256(folder / WEIGHTS),
+        files={file: sha256(folder / file) for file in _BESIDE.get(name, ())},
         fingerprint=fingerprint(net),
         # Better weights have to earn the end of a caution by their measurements.
         caution=earlier.caution if earlier else "",

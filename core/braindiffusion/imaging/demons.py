@@ -1,0 +1,91 @@
+"""Deformable registration of two brains on one grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..telling import Tell, between, silent
+
+_SHRINK = (4, 2, 1)
+"""Coarse to fine: by these factors images are shrunk."""
+_ITERATIONS = (60, 60, 60)
+_STIFFNESS = (1.0, 0.6, 0.5)
+"""Width in voxels of each resolution to which a displacement is smoothed after every step."""
+_FLUIDITY = 0.5
+"""The same of the step itself."""
+_SHARES = (0.0, 0.02, 0.13, 1.0)
+"""Of the time: each resolution takes some eight times as long as the one before."""
+_LONGEST = 2.0
+"""Longest step, in voxels of the resolution."""
+_BLUR = 0.6
+"""Blur before shrinking, in units of the factor, so that nothing aliases."""
+
+
+def register(fixed: np.ndarray, moving: np.ndarray, tell: Tell = silent) -> np.ndarray:
+    """The displacement field [3, X, Y, Z] by which `moving` looks like `fixed`, both [X, Y, Z] of one
+    contrast: voxel p of `fixed` resembles what lies at p + field(p) in `moving`, in voxels along each axis.
+
+    Diffeomorphic demons (Vercauteren 2009), on one thread: the same images give the same field. `tell`
+    hears of each iteration, and what it raises ends the search.
+    """
+    images = [_image(array) for array in (fixed, moving)]
+    fields: list[sitk.Image] = []
+    for n, (factor, rounds, stiffness) in enumerate(zip(_SHRINK, _ITERATIONS, _STIFFNESS)):
+        still, moved = (_shrunk(image, factor) for image in images)
+        earlier = [
+            sitk.Resample(field, still, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkVectorFloat64)
+            for field in fields
+        ]
+        demons = _demons(rounds, stiffness * factor, _FLUIDITY * factor)
+        # Each resolution takes eight times as long as the one before.
+        fields = [
+            _followed(demons, [still, moved, *earlier], between(tell, (0, 0.01, 0.1)[n], (0.01, 0.1, 1)[n]))
+        ]
+    return sitk.GetArrayFromImage(fields[0]).transpose(3, 2, 1, 0).astype(np.float32)
+
+
+def _image(array: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0), dtype=np.float32))
+
+
+def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
+    if factor == 1:
+        return image
+    return sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, factor * _BLUR), [factor] * 3)
+
+
+def _demons(rounds: int, stiffness: float, fluidity: float) -> sitk.DiffeomorphicDemonsRegistrationFilter:
+    demons = sitk.DiffeomorphicDemonsRegistrationFilter()
+    demons.SetNumberOfThreads(1)
+    demons.SetNumberOfIterations(rounds)
+    demons.SetSmoothDisplacementField(True)
+    demons.SetStandardDeviations(stiffness)
+    demons.SetSmoothUpdateField(True)
+    demons.SetUpdateFieldStandardDeviations(fluidity)
+    demons.SetMaximumUpdateStepLength(_LONGEST)
+    demons.SetIntensityDifferenceThreshold(0.0)
+    return demons
+
+
+def _followed(
+    demons: sitk.DiffeomorphicDemonsRegistrationFilter, images: list[sitk.Image], tell: Tell
+) -> sitk.Image:
+    raised: list[BaseException] = []
+
+    def iterated() -> None:
+        try:
+            tell(min(demons.GetElapsedIterations() / demons.GetNumberOfIterations(), 1.0))
+        except BaseException as error:  # ITK would print it and go on; it is raised below
+            raised.append(error)
+            demons.Abort()
+
+    demons.AddCommand(sitk.sitkIterationEvent, iterated)
+    try:
+        return demons.Execute(*images)
+    except RuntimeError:
+        if raised:
+            raise raised[0] from None
+        raise
+    finally:
+        demons.RemoveAllCommands()  # it and its command would keep each other alive

@@ -1,0 +1,323 @@
+"""Plausible healthy tissue in a marked region of a scan (methods.md B2.1, B2.3, B2.4, C5).
+
+`inpaint` works on the model grid, [80, 96, 80] with white matter 1, and is a generator of progress like the
+solvers; `put_in` brings what it gives to the scan's own voxels. What the scan shows in the region is never
+looked at: before anything else does, `unseen` replaces it by the smooth continuation of its surroundings, so
+that it shifts neither the alignment nor the bias field nor the intensities' landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_dilation, distance_transform_edt
+
+from .diffusion.cond import Cond
+from .diffusion.guide import posterior
+from .diffusion.noise import NoiseStream, gaussian
+from .diffusion.path import NoisePath
+from .diffusion.resample import resample
+from .diffusion.solve import Step, dpmpp2m, q_sample
+from .errors import Refused
+from .healing import GUIDED_START, Denoise, Partway, conditions
+from .imaging.expected import Expected, population
+from .imaging.frame import Frame
+from .imaging.grid import GRID_SHAPE, sample
+from .imaging.intensity import Ground
+from .imaging.membrane import Membrane, box_around, steepness
+from .imaging.volume import Volume
+from .models.loading import Model
+from .nets.prior import CONTEXT, context_of
+from .segment import is_stripped, stripped_mask
+
+Method = Literal["guided", "resample", "posterior"]
+Box = tuple[slice, ...]
+
+PART = (64, 80, 64)
+"""Voxels of the part of a brain that most steps of training saw (`training.prior.PART`): a hole that fits
+into one, with `_MARGIN` around it, is filled in half the time.
+"""
+_MARGIN = 8
+LARGEST_ML = 120.0
+"""The largest hole of training."""
+_MOST_ML, _MOST_SHARE = 600.0, 0.5
+"""A mask that covers more, or more of the brain, leaves too little to go by."""
+RIM = 1
+"""Model voxels around the region that are filled too: what is made of known tissue there tells how far the
+filling is off, and the join with the scan corrects it.
+"""
+_TOUCHED = 0.05
+"""Share of a model voxel in the region from which on its value is not to be trusted."""
+SCAN_NOISE = 0.03
+"""Standard deviation of what the posterior method takes the known voxels' noise to be; white matter is 1."""
+_SAME_MM = 1e-3
+_NEAR_VOXELS = 6
+"""How far around the region its surroundings' steepness is measured."""
+
+
+def region_on(scan: Volume, mask: Volume, label: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Where `mask` says to fill, bool [X, Y, Z] on the grid of `scan`, and notes on how it came there.
+
+    label: the value that counts; 0 takes all that is not zero. A mask on another grid is resampled (nearest
+    neighbour). Raises Refused where nothing is marked, or nothing on the scan.
+    """
+    marked = mask.data == label if label else mask.data != 0
+    if not marked.any():
+        there = ", ".join(str(int(value)) for value in np.unique(mask.data)[:12] if value)
+        if not there:
+            raise Refused("The mask is empty; mark the region that is to be filled.")
+        raise Refused(f"The mask marks nothing with the label {label}; the labels in it are {there}.")
+    if mask.shape == scan.shape and np.allclose(mask.affine, scan.affine, atol=_SAME_MM):
+        return marked, []
+    to_mask = np.linalg.inv(mask.affine) @ scan.affine
+    region = sample(marked.astype(np.uint8), to_mask, scan.shape, order=0) > 0
+    if not region.any():
+        raise Refused(
+            "The mask lies outside the scan; choose a mask that was drawn on this scan, or on one that is "
+            "aligned with it."
+        )
+    before, after = marked.sum() * mask.voxel_ml, region.sum() * scan.voxel_ml
+    return region, [
+        f"The mask lies on another grid than the scan and was brought to the scan's (nearest voxel): "
+        f"{before:.2f} ml became {after:.2f} ml."
+    ]
+
+
+def unseen(scan: Volume, region: np.ndarray) -> tuple[Volume, np.ndarray | None]:
+    """The scan with the region's voxels replaced by the smooth continuation of what lies around them, and the
+    brain of a stripped scan, bool [X, Y, Z] (None for a head).
+
+    Inside the region a stripped brain is what is not background there; where most of it was cut out, what
+    its outline encloses. Raises Refused where the region is most of a brain.
+    """
+    volume_ml = float(region.sum()) * scan.voxel_ml
+    if volume_ml > _MOST_ML:
+        raise _too_much(f"{volume_ml:.0f} ml")
+    data, spacing = np.array(scan.data, np.float32), scan.spacing
+    brain, source = None, region
+    if is_stripped(scan):
+        brain = stripped_mask(scan)
+        if not brain[region].all():
+            brain |= _cut_out(brain, region, spacing)
+        source = region & brain
+        data[region] = Ground.of(data).background
+    if source.any():
+        known = ~region if brain is None else brain & ~region
+        data[source] = Membrane(source, known, spacing)(data)
+    return scan.with_data(data), brain
+
+
+def _cut_out(brain: np.ndarray, region: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """What the outline of `brain` encloses in the region, bool [X, Y, Z], if most of that is missing."""
+    enclosed = np.zeros(region.shape, bool)
+    enclosed[region] = Membrane(region, ~region, spacing)(brain.astype(np.float32)) > 0.5
+    missing = enclosed & ~brain
+    return enclosed & (2 * missing.sum() > enclosed.sum())
+
+
+def hole_in(frame: Frame, region: np.ndarray, rim: int = RIM) -> np.ndarray:
+    """The voxels of the model grid that the region touches inside the brain, and `rim` voxels around them,
+    bool [80, 96, 80].
+
+    Raises Refused where there are none, and where they are most of the brain.
+    """
+    hole = frame.to_model(region.astype(np.float32)) > _TOUCHED
+    to_model = np.linalg.inv(frame.index)
+    # A region of a few small voxels would be lost between the large ones.
+    nearest = np.rint(np.argwhere(region) @ to_model[:3, :3].T + to_model[:3, 3]).astype(int)
+    on_grid = ((nearest >= 0) & (nearest < GRID_SHAPE)).all(1)
+    hole[tuple(nearest[on_grid].T)] = True
+    hole &= frame.mask
+    if not hole.any():
+        raise Refused("The mask lies outside the brain; mark a region in the brain.")
+    hole = binary_dilation(hole, iterations=rim) & frame.mask if rim else hole
+    share = float(hole.sum() / frame.mask.sum())
+    if share > _MOST_SHARE:
+        raise _too_much(f"{share:.0%} of the brain")
+    return hole
+
+
+def _too_much(amount: str) -> Refused:
+    return Refused(
+        f"The mask covers {amount}, which leaves too little of the brain to tell what belongs there; "
+        "mark a smaller region."
+    )
+
+
+def part_around(hole: np.ndarray) -> Box:
+    """The part of the grid to compute for a `hole` (bool [80, 96, 80]): PART where it fits, else all."""
+    box = box_around(hole, _MARGIN)
+    if any(side.stop - side.start > size for side, size in zip(box, PART)):
+        return tuple(slice(0, size) for size in hole.shape)
+    firsts = (
+        min(max(0, (side.start + side.stop - size) // 2), whole - size)
+        for side, size, whole in zip(box, PART, hole.shape)
+    )
+    return tuple(slice(first, first + size) for first, size in zip(firsts, PART))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is known of one brain in the part that is computed, [1, 1, x, y, z] each: the image, 0 in the
+    hole; the hole, 0 or 1; what to expect in the hole; context [1, 3, x, y, z] of a guide and of none.
+    """
+
+    known: torch.Tensor
+    hole: torch.Tensor
+    mean: torch.Tensor
+    told: torch.Tensor
+    untold: torch.Tensor
+
+    @classmethod
+    def of(cls, image: np.ndarray, hole: np.ndarray, around: Expected, part: Box) -> _Shown:
+        """As training shows a hole (`training.prior`): the context is the whole brain's, and cut with it."""
+        gap = _tensor(hole)
+        guide = _tensor(image) * (1 - gap)
+        mean, deviation = map(_tensor, around)
+        untold = torch.zeros(1, CONTEXT, *hole.shape)
+        untold[:, 0] = torch.from_numpy(population().typical.copy())
+        whole = (guide, gap, mean, context_of(guide, gap, mean, deviation), untold)
+        return cls(*(array[(slice(None), slice(None), *part)].contiguous() for array in whole))
+
+    def steps(
+        self, method: Method, denoise: Denoise, path: NoisePath, cond: Cond, seeds: Sequence[int],
+        steps: int, repeats: int,
+    ) -> Iterator[Step]:  # fmt: skip
+        """The solver's steps for one sample per seed; they begin where noise drowns all but the mean."""
+        count = len(seeds)
+        known, hole, mean, told, untold = (
+            each.to(cond.real.device).expand(count, -1, -1, -1, -1)
+            for each in (self.known, self.hole, self.mean, self.told, self.untold)
+        )
+        nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
+        mean = mean if method == "guided" else untold[:, :1]
+        noise = gaussian(tuple(known.shape[1:]), seeds).to(known)
+        x = q_sample(torch.where(hole > 0.5, mean, known), noise, nodes[0])
+        if method == "guided":
+            return dpmpp2m(denoise, x, nodes, cond.with_guide(known, hole, told))
+        cond = replace(cond, context=untold)
+        if method == "resample":
+            stream = NoiseStream(tuple(seeds))
+            return resample(denoise, x, nodes, cond, known=known, hole=hole, noise=stream, repeats=repeats)
+        return dpmpp2m(posterior(denoise, lambda x0: x0 * (1 - hole), known, SCAN_NOISE), x, nodes, cond)
+
+
+def inpaint(
+    model: Model,
+    image: np.ndarray,
+    hole: np.ndarray,
+    seeds: Sequence[int],
+    steps: int = 6,
+    values: dict[str, Any] | None = None,
+    *,
+    around: Expected,
+    method: Method = "guided",
+    repeats: int = 4,
+    device: str = "cpu",
+    precision: str = "fp32",
+    batch: int = 0,
+) -> Generator[Partway, None, np.ndarray]:
+    """Yields how far it is after each step, and returns one filling per seed, [N, 80, 96, 80]: `image`
+    [80, 96, 80] outside `hole` (bool, of that shape).
+
+    around: `Frame.expected` of the brain. method: "guided", the network that has learnt to fill holes is
+    shown the image without the hole; "resample", the unconditional prior hears of the known voxels at each
+    step, which is made `repeats` times; "posterior", the known voxels are a measurement that pulls the
+    unconditional prior. Samples are computed `batch` at a time (0: all); their noise belongs to their seed.
+    """
+    denoise = model.denoiser(device, precision)
+    part = part_around(hole)
+    shown = _Shown.of(image, hole, around, part)
+    chunk = batch or len(seeds)
+    groups = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
+    filled: list[np.ndarray] = []
+    for number, some in enumerate(groups):
+        cond = conditions(model, values or {}, len(some)).to(device)
+        for step in shown.steps(method, denoise, model.path, cond, some, steps, repeats):
+            x0 = torch.from_numpy(_whole(step.x0, image, hole, part))[:, None]
+            yield Partway((number + step.i / step.n) / len(groups), tuple(filled), x0)
+        filled.append(_whole(step.x, image, hole, part))
+    return np.concatenate(filled)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array, np.float32))[None, None]
+
+
+def _whole(images: torch.Tensor, image: np.ndarray, hole: np.ndarray, part: Box) -> np.ndarray:
+    """`image` [80, 96, 80] with the hole filled from parts of it [N, 1, x, y, z]: [N, 80, 96, 80]."""
+    filled = np.repeat(np.asarray(image, np.float32)[None], len(images), 0)
+    there = images[:, 0].float().cpu().numpy().clip(0, None)
+    filled[:, hole] = there[:, hole[part]]
+    return filled
+
+
+@dataclass(frozen=True)
+class Site:
+    """The place of a scan that is filled, cut out of it.
+
+    box: where it lies on the scan's grid. region, brain: bool [x, y, z] in the box, what is filled (a part of
+    the brain) and the brain. data: the scan there. spacing: (3,) mm.
+    """
+
+    box: Box
+    region: np.ndarray
+    brain: np.ndarray
+    data: np.ndarray
+    spacing: np.ndarray
+
+    @classmethod
+    def of(cls, scan: Volume, frame: Frame, region: np.ndarray, brain: np.ndarray | None) -> Site:
+        """The place of `region` bool [X, Y, Z]; of a head, `frame` knows the brain. Raises Refused where no
+        voxel of the region is brain.
+        """
+        box = box_around(region, _NEAR_VOXELS)
+        inside = _on_box(frame, frame.mask.astype(np.float32), box) > 0.5 if brain is None else brain[box]
+        if not (region[box] & inside).any():
+            raise Refused("The mask lies outside the brain; mark a region in the brain.")
+        return cls(box, region[box] & inside, inside, np.asarray(scan.data[box], np.float32), scan.spacing)
+
+    def put_in(self, frame: Frame, images: np.ndarray) -> list[np.ndarray]:
+        """Each of `images` [N, 80, 96, 80] in the region's voxels; elsewhere the scan: [x, y, z] each.
+
+        How the image differs from the scan along the border, where the hole's rim lies, goes on smoothly into
+        the region: no edge shows (Perez 2003).
+        """
+        rim = binary_dilation(self.region) & ~self.region & self.brain
+        join = Membrane(self.region, rim, self.spacing)
+        # The background would darken the brain's edge: the brain goes on beyond it.
+        beyond = tuple(distance_transform_edt(~frame.mask, return_distances=False, return_indices=True))
+        filled = []
+        for image in images:
+            ours = _on_box(frame, frame.scanner_intensity(image)[beyond], self.box, order=3)
+            whole = self.data.copy()
+            whole[self.region] = (ours[self.region] + join(self.data - ours)).clip(frame.ground.lowest)
+            filled.append(whole)
+        return filled
+
+    def seam(self, image: np.ndarray) -> float | None:
+        """How steep `image` [x, y, z] is across the region's border, as a multiple of how steep the brain is
+        around it; None where it has no such border.
+        """
+        outside = self.brain & ~self.region
+        across = steepness(image, self.region, outside, self.spacing)
+        usual = steepness(image, outside, outside, self.spacing)
+        return across / usual if across is not None and usual else None
+
+    def on_scan(self, scan: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """The scan [X, Y, Z] with `image` [x, y, z] in the region."""
+        whole = scan.copy()
+        whole[self.box][self.region] = image[self.region]
+        return whole
+
+
+def _on_box(frame: Frame, array: np.ndarray, box: Box, order: int = 1) -> np.ndarray:
+    """As `Frame.to_native`, in a box of the user's grid alone."""
+    move = np.eye(4)
+    move[:3, 3] = [side.start for side in box]
+    shape = tuple(side.stop - side.start for side in box)
+    return sample(array, np.linalg.inv(frame.index) @ move, shape, order)

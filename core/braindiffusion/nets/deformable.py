@@ -1,0 +1,186 @@
+"""How healthy brains differ in shape: a sharp mean brain, the deformations that lead from it to others, and
+how these go with age, sex, ventricular and brain volume.
+
+Voxels of aligned brains are far from Gaussian: their mean is a blur that no brain resembles. The displacement
+fields between them are nearly so, and then what 48 brains can teach is the fields' mean, their regression on
+the covariates and their principal components (Cootes 1995; Rueckert 2003 for displacement fields). The brain
+that this draws is what is expected of a sample; what diffuses is the difference to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, zoom
+
+from ..imaging.demons import register
+from ..telling import Tell, silent
+from .warping import pull
+
+FILE = "template.npz"
+"""Name beside the weights of a model that draws around a deformable template."""
+FOLD = 4
+"""Displacements are kept on a grid this many times coarser than the images: 8 mm."""
+FEATURES = ("age", "sex", "ventricles", "brain")
+_SIZES = ("ventricles", "brain")
+"""Features that are volumes: they differ by factors, not by millilitres."""
+_CORRECTIONS = 4
+"""Rounds in which a drawn shape is brought to the volumes that were asked for."""
+_FARTHEST = 3.5
+"""Standard deviations: features and modes beyond are drawn in, because no brain was seen there."""
+
+
+@dataclass(frozen=True)
+class DeformableTemplate:
+    """mean: [X, Y, Z] float32, white matter 1. Fields are [3, x, y, z] in voxels of the images, on the coarse
+    grid: how far from each place the mean brain shows what a brain shows there.
+
+    shift: the average field. slopes: [F, 3, x, y, z], per standard deviation of a feature (FEATURES). modes:
+    [M, 3, x, y, z], each times a standard normal number. fine: [1, x, y, z] deviation of what the coarse grid
+    does not hold, a smooth random field of `width` voxels. features: [F, 2 + F]: mean, deviation and
+    correlations of the features.
+    """
+
+    mean: np.ndarray
+    shift: np.ndarray
+    slopes: np.ndarray
+    modes: np.ndarray
+    fine: np.ndarray
+    width: np.ndarray
+    features: np.ndarray
+    parts: np.ndarray
+    ml: np.ndarray
+
+    @classmethod
+    def load(cls, file: Path) -> DeformableTemplate:
+        """Read what `save` wrote."""
+        with np.load(file) as stored:
+            arrays = {f.name: stored[f.name].astype(np.float32) for f in fields(cls)}
+            return cls(**{name: array * _unit(stored, name) for name, array in arrays.items()})
+
+    def save(self, file: Path) -> None:
+        """Write as npz: intensities and displacements in whole numbers of a unit, each less than 1 % of the
+        largest.
+        """
+        stored = {"width": self.width, "features": self.features, "ml": self.ml}
+        stored |= {"parts": self.parts.astype(np.uint8)}
+        stored |= {"mean": np.rint(self.mean * 127), "mean_unit": np.array(1 / 127)}
+        for name in ("shift", "slopes", "modes", "fine"):
+            array = getattr(self, name)
+            rest = tuple(range(1, array.ndim))
+            unit = np.maximum(np.abs(array).max(rest, keepdims=True), 1e-6) / 127
+            stored |= {name: np.rint(array / unit).astype(np.int8), f"{name}_unit": unit.astype(np.float32)}
+        stored["mean"] = stored["mean"].clip(0, 255).astype(np.uint8)
+        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
+
+    def draw(self, values: Mapping[str, Any], seed: int) -> np.ndarray:
+        """What is expected of one brain [X, Y, Z] with these covariates, in their units; unknown ones (absent
+        or None) are drawn as they go with the known. The same seed gives the same shape.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(len(FEATURES), generator=generator).double().numpy()
+        scores = torch.randn(len(self.modes), generator=generator).numpy().clip(-_FARTHEST, _FARTHEST)
+        fine = self._fine(torch.randn(3, *self.mean.shape, generator=generator).numpy())
+        field = self.field(self.standardised(values, drawn), scores) + fine
+        # Modes change the volumes too: the covariates make up for it.
+        return self.show(self.sized(field, {name: values.get(name) for name in _SIZES}))
+
+    def sized(self, field: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
+        """`field` [3, X, Y, Z] with as much of the covariates' slopes added as brings ventricles and brain to
+        the volumes in ml that are `wanted`; None is left as it is.
+        """
+        known = {name: float(ml) for name, ml in wanted.items() if ml is not None}
+        for _ in range(_CORRECTIONS if known else 0):
+            step = np.zeros(len(FEATURES))
+            for name, got in zip(_SIZES, self.volumes(field)):
+                if name in known:
+                    at = FEATURES.index(name)
+                    step[at] = np.log(max(known[name], 0.1) / max(got, 0.1)) / self.features[at, 1]
+            field = field + enlarged(np.tensordot(step.clip(-2, 2), self.slopes, 1))
+        return field
+
+    def volumes(self, field: np.ndarray) -> np.ndarray:
+        """Ventricular and brain volume in ml of the brain with that field [3, X, Y, Z]."""
+        smooth = torch.from_numpy(np.ascontiguousarray(field, np.float32))
+        inside = pull(torch.from_numpy(np.ascontiguousarray(self.parts)), smooth)
+        return inside.sum((1, 2, 3)).double().numpy() * self.ml
+
+    def field(self, z: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Displacements [3, X, Y, Z] of a brain with features `z` [F], in standard
+        deviations, and `scores` [M].
+        """
+        return enlarged(self.shift + np.tensordot(z, self.slopes, 1) + np.tensordot(scores, self.modes, 1))
+
+    def _fine(self, noise: np.ndarray) -> np.ndarray:
+        smooth = np.stack([gaussian_filter(one, float(self.width[0])) for one in noise])
+        smooth -= enlarged(coarsened(smooth))
+        return smooth / smooth.std() * enlarged(self.fine)
+
+    def show(self, field: np.ndarray) -> np.ndarray:
+        """The mean brain seen through `field` [3, X, Y, Z], as [X, Y, Z]."""
+        smooth = torch.from_numpy(np.ascontiguousarray(field, np.float32))
+        return pull(torch.from_numpy(self.mean)[None], smooth)[0].numpy()
+
+    def fit(self, image: np.ndarray, tell: Tell = silent) -> np.ndarray:
+        """The field [3, X, Y, Z] through which the mean brain looks like `image` [X, Y, Z]: some 15 s."""
+        return register(image, self.mean, tell)
+
+    def changed(self, field: np.ndarray, before: Mapping[str, Any], after: Mapping[str, Any]) -> np.ndarray:
+        """`field` [3, X, Y, Z] of a brain as it would be had its covariates gone from `before` to `after`."""
+        step = self.standardised(after) - self.standardised(before)
+        moved = field + enlarged(np.tensordot(step, self.slopes, 1))
+        known = {n for n in _SIZES if before.get(n) and after.get(n)}
+        grown = {n: got * after[n] / before[n] for n, got in zip(_SIZES, self.volumes(field)) if n in known}
+        return self.sized(moved, grown) if dict(before) != dict(after) else field
+
+    def standardised(self, values: Mapping[str, Any], drawn: np.ndarray | None = None) -> np.ndarray:
+        """Features [F] in standard deviations from their mean. Unknown ones take what is expected beside the
+        known, plus their remaining deviation times `drawn` [F], standard normal.
+        """
+        middle, deviation, correlation = self.features[:, 0], self.features[:, 1], self.features[:, 2:]
+        given = np.array([feature(name, values.get(name)) for name in FEATURES])
+        z = (given - middle) / deviation
+        known = np.isfinite(z)
+        if not known.all():
+            lean = correlation[np.ix_(~known, known)] @ np.linalg.pinv(correlation[np.ix_(known, known)])
+            left = correlation[np.ix_(~known, ~known)] - lean @ correlation[np.ix_(known, ~known)]
+            z[~known] = lean @ z[known]
+            if drawn is not None:
+                z[~known] += np.linalg.cholesky(left + 1e-6 * np.eye(len(left))) @ drawn[~known]
+        return z.clip(-_FARTHEST, _FARTHEST)
+
+
+def _unit(stored: Any, name: str) -> Any:
+    return stored[f"{name}_unit"].astype(np.float32) if f"{name}_unit" in stored else 1.0
+
+
+def feature(name: str, value: Any) -> float:
+    """The value of a covariate in its unit as a feature; not a number where it is not known."""
+    if value is None:
+        return np.nan
+    return float(np.log(max(float(value), 1e-3))) if name in _SIZES else float(value)
+
+
+def coarsened(field: np.ndarray) -> np.ndarray:
+    """Block means [..., X / FOLD, Y / FOLD, Z / FOLD] of fields [..., X, Y, Z]."""
+    *lead, x, y, z = field.shape
+    blocks = field.reshape(*lead, x // FOLD, FOLD, y // FOLD, FOLD, z // FOLD, FOLD)
+    return blocks.mean((-5, -3, -1))
+
+
+def enlarged(coarse: np.ndarray) -> np.ndarray:
+    """Smooth fields [C, X, Y, Z] about the block means [C, x, y, z]: cubic splines."""
+    along = [_spline(n) for n in coarse.shape[1:]]
+    return np.einsum("cxyz,ix,jy,kz->cijk", coarse.astype(np.float32), *along, optimize=True)
+
+
+@lru_cache
+def _spline(n: int) -> np.ndarray:
+    """[FOLD * n, n]: block means to values of a cubic spline."""
+    return zoom(np.eye(n, dtype=np.float32), (FOLD, 1), order=3, mode="nearest", grid_mode=True)

@@ -1,0 +1,46 @@
+"""Displacement fields on a grid of voxels: `field` [3, X, Y, Z] says, in voxels along each axis, how far from
+a voxel to look.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_ROUNDS, _STRIDE = 40, 0.35
+"""Of the search for an inverse. Whole strides would never settle where a field expands more than twofold."""
+
+
+def identity_grid(shape: tuple[int, ...]) -> Tensor:
+    """Voxel indices [3, X, Y, Z]."""
+    return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij"))
+
+
+def warp(image: Tensor, points: Tensor, mode: str = "bilinear", outside: str = "zeros") -> Tensor:
+    """Sample `image` [C, X, Y, Z] at `points` [3, ...3D], voxel indices; outside is "zeros" or "border"."""
+    sides = torch.tensor(image.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
+    unit = (2 * points / (sides - 1) - 1).flip(0).movedim(0, -1)
+    return functional.grid_sample(
+        image[None], unit[None], mode=mode, padding_mode=outside, align_corners=True
+    )[0]
+
+
+def pull(image: Tensor, field: Tensor, outside: str = "zeros") -> Tensor:
+    """The image [C, X, Y, Z] whose voxel p shows what `image` shows at p + field(p)."""
+    return warp(image, identity_grid(tuple(field.shape[1:])) + field, outside=outside)
+
+
+def inverse(field: Tensor) -> Tensor:
+    """The field [3, X, Y, Z] that undoes `field`: pulled through both, an image is itself again."""
+    back = -field
+    for _ in range(_ROUNDS):
+        back = back - _STRIDE * (back + pull(field, back, "border"))
+    return back
+
+
+def mirrored(field: Tensor) -> Tensor:
+    """The field between the mirror images (along the first axis) of what `field` lies between."""
+    turned = field.flip(1)
+    turned[0] *= -1
+    return turned

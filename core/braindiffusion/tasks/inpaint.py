@@ -1,0 +1,296 @@
+"""Fill a marked region of a T1 scan with plausible healthy tissue, several times (methods.md B2)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from .base import Input, Parameters, Progress, Task, following, parameter
+from .scan import Brain, recognised
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..healing import Partway
+    from ..imaging.frame import Frame
+    from ..imaging.volume import Volume
+    from ..inpainting import Site
+    from ..models.loading import Model
+    from ..plan import Plan
+    from ..result import Artifact, Result, Row
+    from ..segment import Segmenter
+
+INVENTED = (
+    "What fills the region is invented: a healthy brain might look so there, and nothing says that this "
+    "person's did."
+)
+SOLVERS = {"guided": "dpmpp2m", "resample": "resample", "posterior": "dpmpp2m with posterior guidance"}
+SPREAD_WINDOW = (0, 0.2)
+COLUMNS = {
+    "filling": "filling",
+    "mask_ml": "mask (ml)",
+    "filled_ml": "filled (ml)",
+    "changed_outside": "voxels changed outside the mask",
+    "seam": "steepness at the border (1: as the tissue around)",
+}
+
+
+class InpaintParameters(Parameters):
+    """What a user may set."""
+
+    seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, le=2**32 - 1)
+    samples: int = parameter(
+        5,
+        "Fillings",
+        "Fillings that are drawn; their spread shows how sure the model is.",
+        ge=1,
+        le=16,
+    )
+    label: int = parameter(
+        0,
+        "Label",
+        "Value in the mask that is filled, such as the number of a finding; 0 fills all that is marked.",
+        ge=0,
+        le=2**31 - 1,
+    )
+    method: Literal["guided", "resample", "posterior"] = parameter(
+        "guided",
+        "Method",
+        "guided has learnt to fill holes; resample and posterior make a prior that has not fit the tissue "
+        "around the hole, and are slower.",
+        advanced=True,
+    )
+    steps: int = parameter(
+        6,
+        "Steps",
+        "Steps of the sampler; more is slower and a little more precise. resample needs about 20.",
+        ge=2,
+        le=100,
+        advanced=True,
+    )
+    repeats: int = parameter(
+        4,
+        "Repeats of resample",
+        "How often resample makes each step, so that the filling and the tissue around it agree.",
+        ge=1,
+        le=20,
+        advanced=True,
+    )
+    age: float | None = parameter(
+        None, "Age", "Age of the person, if known.", unit="years", covariate=True, ge=0, le=120, examples=[35]
+    )
+    sex: Literal["female", "male"] | None = parameter(
+        None, "Sex", "Sex of the person, if known.", covariate=True
+    )
+    keep_samples: bool = parameter(
+        True, "Keep the fillings", "Give each filling too, not the first and their mean alone.", advanced=True
+    )
+    model: str = parameter("t1-brain-2mm", "Model", "Name of the prior.", advanced=True)
+
+    def told(self) -> dict[str, Any]:
+        return {"age": self.age, "sex": self.sex}
+
+    def seeds(self) -> list[int]:
+        """Of each filling (`sample_seeds`)."""
+        from ..diffusion.noise import sample_seeds
+
+        return sample_seeds(self.seed, self.samples)
+
+
+def memory(inputs: Mapping[str, Volume], parameters: InpaintParameters, batch: int, precision: str) -> int:
+    """Peak bytes: torch, the images on their own grids, and activations per filling; posterior keeps those of
+    every layer.
+    """
+    voxels = max((volume.data.size for volume in inputs.values()), default=0)
+    each = 0.5e9 if precision == "bf16" else 0.9e9
+    layers = 8 if parameters.method == "posterior" else 1
+    return int(1.2e9 + (10 + parameters.samples) * 4 * voxels + batch * layers * each)
+
+
+def run(
+    inputs: Mapping[str, Volume], parameters: InpaintParameters, plan: Plan
+) -> Generator[Progress, None, Result]:
+    """Fill `inputs["mask"]` in `inputs["scan"]`. Raises Refused for a mask or a scan that cannot be used."""
+    from ..inpainting import Site, hole_in, inpaint, region_on, unseen
+
+    scan = inputs["scan"]
+    region, notes = region_on(scan, inputs["mask"], parameters.label)
+    yield Progress(0.01, "Loading the models")
+    models = _Models.load(parameters, plan)
+    yield Progress(0.03, "Hiding the region")
+    hidden, stripped = unseen(scan, region)
+    brain = yield from recognised(hidden, models.segmenter, models.prior, parameters.told(), plan, 0.05, 0.4)
+    frame = brain.frame
+    hole, site = hole_in(frame, region), Site.of(scan, frame, region, stripped)
+    steps = inpaint(
+        models.prior, frame.image, hole, parameters.seeds(), parameters.steps, parameters.told(),
+        around=frame.expected, method=parameters.method, repeats=parameters.repeats,
+        device=plan.device, precision=plan.precision, batch=plan.batch,
+    )  # fmt: skip
+    fillings = yield from following(steps, 0.4, 0.9, "Filling the region", partial(_preview, frame=frame))
+    yield Progress(0.9, "Joining the fillings with the scan")
+    result = _result(scan, region, models, brain, site, fillings, parameters)
+    result.notes[:0] = notes
+    return result
+
+
+@dataclass(frozen=True)
+class _Models:
+    """What is loaded for a run."""
+
+    prior: Model
+    anatomist: Model
+    segmenter: Segmenter
+
+    @classmethod
+    def load(cls, parameters: InpaintParameters, plan: Plan) -> _Models:
+        from ..models.loading import load_model
+        from ..segment import ANATOMY_MODEL, Segmenter
+
+        prior, anatomist = load_model(parameters.model), load_model(ANATOMY_MODEL)
+        return cls(prior, anatomist, Segmenter.load(plan.device, plan.precision, anatomist))
+
+
+def _preview(step: Partway, frame: Frame) -> Volume:
+    """The fillings' mean so far on the model grid, placed in the scan's space and in the scan's units."""
+    import numpy as np
+
+    from ..imaging.volume import Volume
+
+    native = frame.scanner_intensity(step.mean()) * frame.mask
+    meta = {"title": "Filled scan, preview", "synthetic": True}
+    return Volume(native.astype(np.float32), frame.affine @ frame.index, meta)
+
+
+def _result(
+    scan: Volume,
+    region: np.ndarray,
+    models: _Models,
+    brain: Brain,
+    site: Site,
+    fillings: np.ndarray,
+    parameters: InpaintParameters,
+) -> Result:
+    import numpy as np
+
+    from ..result import Result
+
+    data = np.asarray(scan.data, np.float32)
+    joined = np.stack(site.put_in(brain.frame, fillings))
+    variants = [site.on_scan(data, one) for one in joined]
+    on_scan = {
+        "inpainted": variants[0],
+        "mean": site.on_scan(data, joined.mean(0)),
+        "spread": site.on_scan(np.zeros_like(data), joined.std(0) / brain.frame.scale.white),
+    }
+    filled_ml, mask_ml = (float(where.sum()) * scan.voxel_ml for where in (site.region, region))
+    images = {**{str(n): one for n, one in enumerate(variants, 1)}, "mean": on_scan["mean"]}
+    rows: list[Row] = [
+        {
+            "filling": name,
+            "mask_ml": round(mask_ml, 3),
+            "filled_ml": round(filled_ml, 3),
+            "changed_outside": int((image != data)[~region].sum()),
+            "seam": _rounded(site.seam(image[site.box])),
+        }
+        for name, image in images.items()
+    ]
+    changed = sum(row["changed_outside"] for row in rows)
+    provenance = _provenance(models, brain, parameters) | {
+        "mask_ml": round(mask_ml, 3),
+        "filled_ml": round(filled_ml, 3),
+        "voxels_changed": int((variants[0] != data).sum()),
+        "voxels_outside_changed": changed,
+    }
+    volumes = {role: scan.with_data(array) for role, array in on_scan.items()}
+    kept = [scan.with_data(array) for array in variants] if parameters.keep_samples else []
+    cautions = [model.card.caution for model in (models.prior, models.anatomist) if model.card.caution]
+    judgement = " ".join([*cautions, brain.verdict.summary])
+    notes = [f"Voxels changed outside the mask: {changed}.", *_warnings(mask_ml, filled_ml), INVENTED]
+    plausible = brain.verdict.plausible and not cautions
+    return Result("inpaint", _artifacts(volumes, kept, rows), plausible, judgement, notes, provenance)
+
+
+def _warnings(mask_ml: float, filled_ml: float) -> list[str]:
+    from ..inpainting import LARGEST_ML
+
+    notes = []
+    if mask_ml - filled_ml > 0.05 * mask_ml:
+        notes.append(
+            f"{mask_ml - filled_ml:.1f} of the mask's {mask_ml:.1f} ml lie outside the brain and stay as "
+            "they are."
+        )
+    if filled_ml > LARGEST_ML:
+        notes.append(
+            f"The region of {filled_ml:.0f} ml is larger than those that the model has learnt to fill (up to "
+            f"{LARGEST_ML:.0f} ml)."
+        )
+    return notes
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _provenance(models: _Models, brain: Brain, parameters: InpaintParameters) -> dict[str, Any]:
+    return {
+        "model": models.prior.card.identity,
+        "anatomy_model": models.anatomist.card.identity | {"confidence": round(brain.anatomy.confidence, 3)},
+        "solver": SOLVERS[parameters.method],
+        "steps": parameters.steps,
+        "seeds": parameters.seeds(),
+        "figures": brain.verdict.figures,
+        "to_model_grid": brain.frame.rigid.tolist(),
+    }
+
+
+def _artifacts(volumes: Mapping[str, Volume], variants: list[Volume], rows: list[Row]) -> list[Artifact]:
+    from ..result import Artifact
+
+    gray = {"unit": "as the scan"}
+    artifacts = [
+        Artifact(
+            "inpainted", "volume", volumes["inpainted"], display=gray | {"title": "Filled scan"}, of="scan"
+        ),
+        Artifact(
+            "mean", "volume", volumes["mean"], display=gray | {"title": "Mean of the fillings"}, of="scan"
+        ),
+        Artifact(
+            "spread",
+            "volume",
+            volumes["spread"],
+            display={
+                "window": list(SPREAD_WINDOW),
+                "colors": "heat",
+                "unit": "white matter",
+                "title": "Spread of the fillings",
+            },
+            of="scan",
+        ),
+        Artifact("fillings", "table", rows=rows, display={"columns": COLUMNS}, of="inpainted"),
+    ]
+    if variants:
+        display = gray | {"title": "Fillings", "index": "filling"}
+        artifacts.append(Artifact("variants", "sequence", volumes=variants, display=display, of="scan"))
+    return artifacts
+
+
+TASK = Task(
+    name="inpaint",
+    title="Fill a region",
+    summary="Fill a marked region of a T1-weighted brain with plausible healthy tissue, several times.",
+    parameters=InpaintParameters,
+    run=run,
+    inputs=(
+        Input("scan", "Scan", "A T1-weighted head or brain without contrast agent."),
+        Input(
+            "mask",
+            "Mask",
+            "The region to fill, such as a tumour or a finding: what is not 0 in a label map or mask.",
+            kind="labels",
+        ),
+    ),
+    memory=memory,
+)

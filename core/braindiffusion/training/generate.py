@@ -1,0 +1,155 @@
+"""Training of `t1-brain-2mm-generate` (`braindiffusion train t1-brain-2mm-generate --hours H`): brains from
+covariates.
+
+What is expected of a brain is the deformable template in that brain's shape; the network learns the
+difference to it. An example is a moved copy of a training brain and the template, moved alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ..diffusion.cond import Cond
+from ..diffusion.covariate import Covariate
+from ..diffusion.path import Node
+from ..imaging.grid import GRID_SHAPE
+from ..nets.deformable import FILE, DeformableTemplate
+from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet
+from ..nets.warping import warp
+from ..paths import require_data
+from . import prior
+from .brains import Brain, brains, draw_move
+from .fields import chance, log_uniform, smooth_field, uniform
+from .template import build
+from .trainer import Batch, Plan, train
+from .volumes import real_volumes
+
+NAME = "t1-brain-2mm-generate"
+_SEEN = {"ventricles": (8, 34), "brain": (825, 1275)}
+"""Volumes of the training brains, ml; the prior's range comes from drawn label maps too."""
+
+
+def _narrowed(covariate: Covariate) -> Covariate:
+    """With the range of the training brains, and scaled as in the prior."""
+    low, high = _SEEN.get(covariate.name, (covariate.low, covariate.high))
+    return replace(covariate, low=low, high=high, span=(covariate.scale(low), covariate.scale(high)))
+
+
+COVARIATES = tuple(_narrowed(covariate) for covariate in prior.COVARIATES)
+SIGMA_DATA = 0.06
+"""Standard deviation of brains around the template in their shape, about, where white matter is 1."""
+SIGMA_MIN, SIGMA_MAX = 0.01, 20.0
+PART = (64, 80, 64)
+"""Most steps see this much of a brain."""
+WHOLE = 0.25
+"""Share of the steps that see all of it."""
+SLIPPED, FARTHEST_SLIP, SLIP_WIDTH = 0.5, 0.5, 4.0
+"""Share of examples whose template slips a little, by how many voxels at most (root mean square), over how
+many voxels: drawn shapes have folds that fit less well than those that registration found.
+"""
+NETWORK: dict[str, Any] = {
+    "covariates": len(COVARIATES),
+    "widths": [24, 64, 96],
+    "blocks": [2, 2, 2],
+    "fine": 12,
+    "folds": 1,
+    "sigma_data": SIGMA_DATA,
+}
+"""Half of the resolution from the start: what is left to draw are folds, and they are fine."""
+
+
+class Draw:
+    """`draw(generator)` of the trainer. through `fields` the template looks like each
+    of `some` brains.
+    """
+
+    def __init__(
+        self,
+        some: list[Brain],
+        volumes: Mapping[str, dict[str, float]],
+        template: DeformableTemplate,
+        fields: list[Tensor],
+    ) -> None:
+        self.brains, self.volumes, self.fields = some, volumes, fields
+        self.mean = torch.from_numpy(template.mean)[None]
+
+    def __call__(self, generator: Generator) -> Batch:
+        example = self._example(generator)
+        if not chance(generator, WHOLE):
+            example = _part(generator, example)
+        noise = torch.randn(example["x0"].shape, generator=generator)
+        return example | {"sigma": torch.tensor(noise_level(generator)), "noise": noise}
+
+    def _example(self, generator: Generator) -> Batch:
+        n = int(torch.randint(len(self.brains), (), generator=generator))
+        brain, move = self.brains[n], draw_move(generator, gentle=True)
+        shown = self._expected(generator, self.fields[n], move.points)
+        sizes = [self.volumes[brain.name][name] * move.growth for name in ("ventricles", "brain")]
+        values: list[float | None] = [brain.age, brain.sex, *sizes]
+        covariates, known = prior.conditions_of(generator, values, "generate")
+        return {
+            "x0": move.turned(brain.sample(move.points))[None],
+            "expected": move.turned(shown)[None],
+            "covariates": covariates,
+            "known": known,
+        }
+
+    def _expected(self, generator: Generator, field: Tensor, points: Tensor) -> Tensor:
+        """The template [X, Y, Z] as a copy of a brain shows it, whose voxels lie at `points` of the brain."""
+        points = points + warp(field.float(), points, outside="border")
+        if chance(generator, SLIPPED):
+            slip = smooth_field(generator, GRID_SHAPE, SLIP_WIDTH, 3)
+            points = points + uniform(generator, 0, FARTHEST_SLIP) * slip
+        return warp(self.mean, points)[0]
+
+
+def _part(generator: Generator, example: Batch) -> Batch:
+    """A part of an example of the size PART, anywhere."""
+    firsts = [
+        int(torch.randint(side - size + 1, (), generator=generator)) for side, size in zip(GRID_SHAPE, PART)
+    ]
+    slices = [slice(first, first + size) for first, size in zip(firsts, PART)]
+    return example | {key: example[key][(slice(None), *slices)] for key in ("x0", "expected")}
+
+
+def noise_level(generator: Generator) -> float:
+    """sigma: mostly log-normal about where folds take shape, else log-uniform up to where sampling starts."""
+    if chance(generator, 0.8):
+        drawn = math.exp(math.log(0.15) + float(torch.randn((), generator=generator)))
+        return min(max(drawn, SIGMA_MIN), SIGMA_MAX)
+    return log_uniform(generator, 0.02, SIGMA_MAX)
+
+
+def loss_of(net: nn.Module, batch: Batch) -> Tensor:
+    """EDM's loss of the difference to what is expected."""
+    context = functional.pad(batch["expected"], (0,) * 7 + (CONTEXT - 1,))
+    real = torch.ones(len(context), device=context.device)
+    cond = Cond(batch["covariates"], batch["known"], real, context=context)
+    sigma = batch["sigma"].view(-1, 1, 1, 1, 1)
+    node = Node(1.0, sigma, sigma)  # type: ignore[arg-type]
+    x, denoiser = batch["x0"] + sigma * batch["noise"], PriorDenoiser(net, SIGMA_DATA)
+    shown = denoiser.shown(x, cond)
+    raw = denoiser.raw(x, node, cond, shown).float()
+    return (raw - denoiser.target(batch["x0"], x, node, shown)).square().mean()
+
+
+def main(plan: Plan) -> Path:
+    """Train for `plan.hours` after the template is built; returns the EMA weights. The template lies beside
+    them.
+    """
+    root = require_data("t1_brains", "label_maps", "priors", "ms", "stroke")
+    torch.manual_seed(plan.seed)
+    volumes = real_volumes(root, "train", plan.folder / "volumes.json")
+    some = brains(root, "train", plan.folder / "brains")
+    built = build(some, volumes, plan.folder / "template")
+    built.template.save(plan.folder / FILE)
+    fields = [torch.from_numpy(field).half() for field in built.fields]
+    return train(PriorNet(**NETWORK), Draw(some, volumes, built.template, fields), loss_of, plan)

@@ -1,0 +1,127 @@
+"""Building the deformable template: from the training brains a sharp mean brain, the deformations from it to
+each of them, and how these go with the covariates (`nets.deformable`).
+
+Registration and averaging take turns (Guimond 2000); mirror images count as brains, so the mean is symmetric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..anatomy import PARENCHYMA, VENTRICLES
+from ..generating import placed
+from ..imaging.demons import register
+from ..imaging.expected import population
+from ..nets.anatomy import normalise
+from ..nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, feature
+from ..nets.warping import inverse, mirrored, pull
+from ..plan import cpu_precision
+from ..segment import Segmenter
+from .brains import Brain
+
+ROUNDS = 3
+MODES = 48
+
+
+class Built(NamedTuple):
+    """The template, and for each brain the field [3, X, Y, Z] through which the mean brain looks like it."""
+
+    template: DeformableTemplate
+    fields: list[np.ndarray]
+
+
+def build(brains: Sequence[Brain], volumes: Mapping[str, Mapping[str, float]], folder: Path) -> Built:
+    """The deformable template of `brains`; fields are kept in `folder`, so that a run that was stopped goes
+    on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mean = _symmetric(torch.from_numpy(population().typical.copy()))
+    for turn in range(ROUNDS):
+        fields = [_kept(folder / f"{turn}-{brain.name}.npy", mean, brain) for brain in brains]
+        seen = [pull(brain.image[None], field)[0] for brain, field in zip(brains, fields)]
+        mean = _symmetric(torch.stack(seen).mean(0))
+    known = np.array([[feature(name, _value(brain, volumes, name)) for name in FEATURES] for brain in brains])
+    back = [inverse(field).numpy() for field in fields]
+    return Built(fitted(mean.numpy(), _parts(mean.numpy()), back, known), back)
+
+
+def _parts(mean: np.ndarray) -> np.ndarray:
+    """Ventricles and tissue [2, X, Y, Z] (0 or 1) of the mean brain."""
+    seen = normalise(torch.from_numpy(mean))
+    labels = Segmenter.load(precision=cpu_precision()).segment_model(seen, placed(mean)).labels
+    return np.stack([np.isin(labels, part) for part in (VENTRICLES, PARENCHYMA)]).astype(np.float32)
+
+
+def _kept(file: Path, mean: torch.Tensor, brain: Brain) -> torch.Tensor:
+    if not file.exists():
+        np.save(file, register(mean.numpy(), brain.image.numpy()).astype(np.float16))
+    return torch.from_numpy(np.load(file).astype(np.float32))
+
+
+def _symmetric(image: torch.Tensor) -> torch.Tensor:
+    return (image + image.flip(0)) / 2
+
+
+def _value(brain: Brain, volumes: Mapping[str, Mapping[str, float]], name: str) -> float | None:
+    return getattr(brain, name) if name in ("age", "sex") else volumes.get(brain.name, {}).get(name)
+
+
+def fitted(
+    mean: np.ndarray,
+    parts: np.ndarray,
+    fields: Sequence[np.ndarray],
+    known: np.ndarray,
+    modes: int = MODES,
+) -> DeformableTemplate:
+    """The template of displacement `fields` [3, X, Y, Z], through which `mean` looks like each brain, and
+    features `known` [N, F]; `parts` as `DeformableTemplate` has them.
+    """
+    both = [one for field in fields for one in (field, mirrored(torch.from_numpy(field)).numpy())]
+    coarse = np.stack([coarsened(field) for field in both])
+    features = np.repeat(known, 2, 0)
+    middle, deviation = features.mean(0), features.std(0)
+    z = (features - middle) / deviation
+    shift = coarse.mean(0)
+    slopes = np.tensordot(np.linalg.pinv(z), coarse - shift, 1)
+    rest = coarse - shift - np.tensordot(z, slopes, 1)
+    flat = rest.reshape(len(rest), -1)
+    _, size, directions = np.linalg.svd(flat, full_matrices=False)
+    freedom = len(known) - 1 - known.shape[1]
+    # Mirror images are no further brains: they add to the directions, not to the degrees of freedom.
+    deviations = size[:modes] / np.sqrt(2 * freedom)
+    deviation_of_fine, width = _fine(both)
+    template = DeformableTemplate(
+        mean=mean,
+        shift=shift,
+        slopes=slopes,
+        modes=(deviations[:, None] * directions[:modes]).reshape(-1, *shift.shape),
+        fine=deviation_of_fine,
+        width=np.array([width]),
+        features=np.column_stack([middle, deviation, np.corrcoef(z.T)]),
+        parts=parts,
+        ml=np.ones(len(parts)),
+    )
+    sizes = np.exp(known[:, -len(parts) :])
+    voxels = np.stack([template.volumes(field) for field in fields])
+    return replace(template, ml=np.exp(np.log(sizes / voxels.clip(1)).mean(0)))
+
+
+def _fine(fields: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    """Deviation [1, x, y, z] of what the coarse grid does not hold, and the width in voxels of the Gaussian
+    filter that makes fields as smooth.
+    """
+    square = np.zeros((1, *coarsened(fields[0]).shape[1:]))
+    alike = all_of_it = 0.0
+    for field in fields:
+        fine = field - enlarged(coarsened(field))
+        square = square + coarsened((fine**2).mean(0, keepdims=True))
+        alike += float((fine[:, 1:] * fine[:, :-1]).sum())
+        all_of_it += float((fine**2).sum())
+    # White noise after that filter correlates so between neighbours.
+    return np.sqrt(square / len(fields)), float(np.sqrt(-0.25 / np.log(alike / all_of_it)))

@@ -1,0 +1,165 @@
+"""The deformable template: fields are undone and mirrored, registration finds what was moved, drawn brains
+have the shape, the volumes and the covariates that they should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from braindiffusion.errors import Cancelled
+from braindiffusion.imaging.demons import register
+from braindiffusion.nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged
+from braindiffusion.nets.warping import inverse, mirrored, pull
+from braindiffusion.training.fields import diffeomorphism
+from braindiffusion.training.template import fitted
+
+SHAPE = (32, 40, 32)
+
+
+def ball(radius: float = 10.0, shift: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+    """A ball with a soft edge [X, Y, Z]."""
+    middle = (np.array(SHAPE) - 1) / 2 + np.array(shift)
+    away = np.sqrt(((np.indices(SHAPE) - middle[:, None, None, None]) ** 2).sum(0))
+    return (1 / (1 + np.exp(2 * (away - radius)))).astype(np.float32)
+
+
+def swelling(share: float) -> np.ndarray:
+    """The field [3, X, Y, Z] through which everything looks larger by `share` about the middle."""
+    middle = (np.array(SHAPE) - 1) / 2
+    return ((1 / (1 + share) - 1) * (np.indices(SHAPE) - middle[:, None, None, None])).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def template() -> DeformableTemplate:
+    """Balls whose size follows the brain volume, whose hollow follows the ventricles, and that are shifted by
+    chance.
+    """
+    generator = np.random.default_rng(1)
+    fields, known = [], []
+    for _ in range(24):
+        z = generator.standard_normal(4)
+        field = swelling(0.08 * z[3])
+        field[1] += 1.5 * generator.standard_normal()
+        fields.append(field)
+        known.append([35 + 9 * z[0], float(z[1] > 0), np.log(16) + 0.3 * z[2], np.log(1000) + 0.24 * z[3]])
+    parts = np.stack([ball(4), ball(10)]).round()
+    return fitted(ball(), parts, fields, np.array(known), modes=6)
+
+
+def test_a_field_is_undone_by_its_inverse():
+    field = diffeomorphism(torch.Generator().manual_seed(2), SHAPE, 1.5, 12)
+    back = inverse(field)
+    assert (back + pull(field, back, "border"))[:, 4:-4, 4:-4, 4:-4].abs().max() < 0.001
+    image = torch.from_numpy(ball())[None]
+    assert (pull(pull(image, field), back) - image).abs().mean() < 0.01
+
+
+def test_a_field_that_expands_more_than_twofold_is_undone_too():
+    field = 1.6 * torch.from_numpy(-swelling(1.0))
+    back = inverse(field)
+    inside = (slice(None), *(slice(10, -10),) * 3)
+    assert (back + pull(field, back, "border"))[inside].abs().max() < 0.02
+
+
+def test_mirrored_fields_act_on_mirrored_images():
+    field = diffeomorphism(torch.Generator().manual_seed(3), SHAPE, 1.0, 10)
+    image = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(4))
+    assert torch.allclose(pull(image.flip(1), mirrored(field)), pull(image, field).flip(1), atol=1e-5)
+
+
+def test_registration_finds_how_far_a_ball_was_moved():
+    field = register(ball(), ball(shift=(2, -1, 0)))
+    edge = (ball() > 0.2) & (ball() < 0.8)
+    assert (
+        np.abs(
+            ball() - pull(torch.from_numpy(ball(shift=(2, -1, 0)))[None], torch.from_numpy(field))[0].numpy()
+        ).mean()
+        < 0.004
+    )
+    assert field[0][edge].mean() == pytest.approx(2, abs=0.3)
+    assert field[1][edge].mean() == pytest.approx(-1, abs=0.3)
+    assert np.array_equal(field, register(ball(), ball(shift=(2, -1, 0))))
+
+
+def test_registration_tells_how_far_it_is_and_can_be_cancelled():
+    told: list[float] = []
+    register(ball(), ball(9), told.append)
+    assert len(told) > 60 and told == sorted(told) and told[-1] <= 1
+
+    def cancel(share: float) -> None:
+        if share > 0.05:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        register(ball(), ball(9), cancel)
+
+
+def test_smooth_fields_survive_the_coarse_grid():
+    field = swelling(0.2)
+    assert np.abs(enlarged(coarsened(field)) - field)[:, 6:-6, 6:-6, 6:-6].max() < 0.02
+
+
+def test_what_goes_with_a_covariate_is_found(template: DeformableTemplate):
+    z = np.zeros(4)
+    z[FEATURES.index("brain")] = 1
+    larger = template.field(z, np.zeros(len(template.modes)))
+    usual = template.field(0 * z, np.zeros(len(template.modes)))
+    grown = template.volumes(larger)[1] / template.volumes(usual)[1]
+    assert np.log(grown) == pytest.approx(template.features[3, 1], rel=0.15)
+
+
+def test_what_no_covariate_explains_becomes_a_mode(template: DeformableTemplate):
+    # The shift along the second axis: 1.5 voxels, and as much of it as 24 brains happened to have.
+    strongest = template.modes[0]
+    assert np.abs(strongest[1]).mean() == pytest.approx(1.5, rel=0.35)
+    assert np.abs(strongest[[0, 2]]).mean() < 0.1 * np.abs(strongest[1]).mean()
+
+
+@pytest.mark.parametrize("ventricles, brain", [(12, 900), (20, 1100)])
+def test_a_drawn_shape_has_the_volumes_that_were_asked_for(template, ventricles, brain):
+    field = template.field(template.standardised({}), np.ones(len(template.modes)))
+    sized = template.volumes(template.sized(field, {"brain": brain, "ventricles": None}))
+    assert sized[1] == pytest.approx(brain, rel=0.02)
+    # Here the two grow together, so the ventricles of the mean are those of its size.
+    assert np.isfinite(sized[0]) and sized[0] > 0
+
+
+def test_the_same_seed_draws_the_same_brain(template: DeformableTemplate):
+    wanted = {"age": 30, "brain": 1000}
+    assert np.array_equal(template.draw(wanted, 5), template.draw(wanted, 5))
+    assert not np.array_equal(template.draw(wanted, 5), template.draw(wanted, 6))
+
+
+def test_unknown_covariates_are_drawn_as_they_go_with_the_known(template: DeformableTemplate):
+    correlation = np.eye(4)
+    correlation[0, 3] = correlation[3, 0] = 0.8
+    tied = replace(template, features=np.column_stack([template.features[:, :2], correlation]))
+    generator = np.random.default_rng(7)
+    age = tied.features[0, 0] + 2 * tied.features[0, 1]
+    drawn = np.array([tied.standardised({"age": age}, generator.standard_normal(4)) for _ in range(2000)])
+    assert drawn[:, 0] == pytest.approx(2)
+    assert drawn[:, 3].mean() == pytest.approx(1.6, abs=0.05)
+    assert drawn[:, 3].std() == pytest.approx(0.6, abs=0.05)
+    assert drawn[:, 1].std() == pytest.approx(1, abs=0.08)
+
+
+def test_a_change_of_nothing_changes_nothing(template: DeformableTemplate):
+    field = template.field(np.ones(4), np.ones(len(template.modes)))
+    same = {"age": 40.0, "brain": 1000.0}
+    assert np.array_equal(template.changed(field, same, same), field)
+    grown = template.changed(field, same, same | {"brain": 1100.0})
+    assert template.volumes(grown)[1] / template.volumes(field)[1] == pytest.approx(1.1, rel=0.02)
+
+
+def test_a_saved_template_draws_the_same_brains(template: DeformableTemplate, tmp_path):
+    template.save(tmp_path / "template.npz")
+    loaded = DeformableTemplate.load(tmp_path / "template.npz")
+    before, after = template.draw({"brain": 1000}, 3), loaded.draw({"brain": 1000}, 3)
+    assert np.abs(before - after).mean() < 0.004
+    again = tmp_path / "again.npz"
+    loaded.save(again)
+    assert np.array_equal(DeformableTemplate.load(again).draw({"brain": 1000}, 3), after)
