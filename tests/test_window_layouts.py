@@ -250,7 +250,7 @@ def test_a_double_click_makes_a_view_large_and_small_again(manager):
 
 def test_a_view_of_a_kind_that_the_window_has_not_says_so(manager):
     node = manager.layoutLogic().GetLayoutNode()
-    view = '<view class="vtkMRMLPlotViewNode" singletontag="Plot"/>'
+    view = '<view class="vtkMRMLTableViewNode" singletontag="Plot"/>'
     node.AddLayoutDescription(5713, f'<layout type="horizontal"><item>{view}</item></layout>')
     manager.setLayout(5713)
     settle()

@@ -101,7 +101,9 @@ def _panel(ax: Axes, rows: list[Row], name: str, second: tuple[str, str] | None)
         ends = min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])
         ax.plot(ends, ends, color="0.5", linewidth=1)
     else:
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_facecolor("black")
     ax.set_title(f"{name} (ml)", color="white", fontsize=10)
     ax.set_xlabel("asked for" if known else "sample (nothing was asked for)", color="white", fontsize=8)

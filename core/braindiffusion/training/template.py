@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from ..anatomy import PARENCHYMA, VENTRICLES
-from ..generating import placed
+from ..generating import cleaned, measured, placed
 from ..imaging.demons import register
 from ..imaging.expected import population
+from ..imaging.grid import VOXEL_ML
 from ..nets.anatomy import normalise
 from ..nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, feature
 from ..nets.warping import inverse, mirrored, pull
@@ -27,6 +28,8 @@ from .brains import Brain
 
 ROUNDS = 3
 MODES = 48
+COUNTED = 12
+"""Brains in which the volumes that are shown are measured."""
 
 
 class Built(NamedTuple):
@@ -48,13 +51,24 @@ def build(brains: Sequence[Brain], volumes: Mapping[str, Mapping[str, float]], f
         mean = _symmetric(torch.stack(seen).mean(0))
     known = np.array([[feature(name, _value(brain, volumes, name)) for name in FEATURES] for brain in brains])
     back = [inverse(field).numpy() for field in fields]
-    return Built(fitted(mean.numpy(), _parts(mean.numpy()), back, known), back)
+    segmenter = Segmenter.load(precision=cpu_precision())
+    template = fitted(mean.numpy(), _parts(mean.numpy(), segmenter), back, known)
+    return Built(counted(template, back[:: max(1, len(back) // COUNTED)], segmenter), back)
 
 
-def _parts(mean: np.ndarray) -> np.ndarray:
+def counted(
+    template: DeformableTemplate, fields: Sequence[np.ndarray], segmenter: Segmenter
+) -> DeformableTemplate:
+    """With voxels that count what the anatomy network measures in the brains that `fields` show."""
+    voxels = np.stack([template.volumes(field) for field in fields]) / template.ml
+    found = [measured(cleaned(template.show(field)), segmenter) for field in fields]
+    ml = np.array([[each["ventricles"], each["brain"]] for each in found])
+    return replace(template, ml=np.exp(np.log(ml / voxels.clip(1)).mean(0)))
+
+
+def _parts(mean: np.ndarray, segmenter: Segmenter) -> np.ndarray:
     """Ventricles and tissue [2, X, Y, Z] (0 or 1) of the mean brain."""
-    seen = normalise(torch.from_numpy(mean))
-    labels = Segmenter.load(precision=cpu_precision()).segment_model(seen, placed(mean)).labels
+    labels = segmenter.segment_model(normalise(torch.from_numpy(mean)), placed(mean)).labels
     return np.stack([np.isin(labels, part) for part in (VENTRICLES, PARENCHYMA)]).astype(np.float32)
 
 
@@ -96,7 +110,7 @@ def fitted(
     # Mirror images are no further brains: they add to the directions, not to the degrees of freedom.
     deviations = size[:modes] / np.sqrt(2 * freedom)
     deviation_of_fine, width = _fine(both)
-    template = DeformableTemplate(
+    return DeformableTemplate(
         mean=mean,
         shift=shift,
         slopes=slopes,
@@ -105,11 +119,8 @@ def fitted(
         width=np.array([width]),
         features=np.column_stack([middle, deviation, np.corrcoef(z.T)]),
         parts=parts,
-        ml=np.ones(len(parts)),
+        ml=np.full(len(parts), VOXEL_ML),
     )
-    sizes = np.exp(known[:, -len(parts) :])
-    voxels = np.stack([template.volumes(field) for field in fields])
-    return replace(template, ml=np.exp(np.log(sizes / voxels.clip(1)).mean(0)))
 
 
 def _fine(fields: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
