@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from ..imaging.demons import register
 from ..telling import Tell, silent
-from .warping import pull
+from .warping import growth, inverse, pull
 
 FILE = "template.npz"
 """Name beside the weights of a model that draws around a deformable template."""
@@ -39,7 +39,7 @@ _FARTHEST = 3.5
 @dataclass(frozen=True)
 class DeformableTemplate:
     """mean: [X, Y, Z] float32, white matter 1. Fields are [3, x, y, z] in voxels of the images, on the coarse
-    grid: how far from each place the mean brain shows what a brain shows there.
+    grid: how far from each place of the mean brain its counterpart in a brain lies.
 
     shift: the average field. slopes: [F, 3, x, y, z], per standard deviation of a feature (FEATURES). modes:
     [M, 3, x, y, z], each times a standard normal number. fine: [1, x, y, z] deviation of what the coarse grid
@@ -107,12 +107,11 @@ class DeformableTemplate:
 
     def volumes(self, field: np.ndarray) -> np.ndarray:
         """Ventricular and brain volume in ml of the brain with that field [3, X, Y, Z]."""
-        smooth = torch.from_numpy(np.ascontiguousarray(field, np.float32))
-        inside = pull(torch.from_numpy(np.ascontiguousarray(self.parts)), smooth)
-        return inside.sum((1, 2, 3)).double().numpy() * self.ml
+        grown = growth(torch.from_numpy(np.ascontiguousarray(field, np.float32))).clamp(min=0).numpy()
+        return np.array([grown[part > 0.5].sum(dtype=np.float64) for part in self.parts]) * self.ml
 
     def field(self, z: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Displacements [3, X, Y, Z] of a brain with features `z` [F], in standard
+        """Displacements [3, X, Y, Z] to a brain with features `z` [F], in standard
         deviations, and `scores` [M].
         """
         return enlarged(self.shift + np.tensordot(z, self.slopes, 1) + np.tensordot(scores, self.modes, 1))
@@ -123,13 +122,13 @@ class DeformableTemplate:
         return smooth / smooth.std() * enlarged(self.fine)
 
     def show(self, field: np.ndarray) -> np.ndarray:
-        """The mean brain seen through `field` [3, X, Y, Z], as [X, Y, Z]."""
-        smooth = torch.from_numpy(np.ascontiguousarray(field, np.float32))
-        return pull(torch.from_numpy(self.mean)[None], smooth)[0].numpy()
+        """The brain [X, Y, Z] that `field` [3, X, Y, Z] makes of the mean brain."""
+        back = inverse(torch.from_numpy(np.ascontiguousarray(field, np.float32)))
+        return pull(torch.from_numpy(self.mean)[None], back)[0].numpy()
 
     def fit(self, image: np.ndarray, tell: Tell = silent) -> np.ndarray:
-        """The field [3, X, Y, Z] through which the mean brain looks like `image` [X, Y, Z]: some 15 s."""
-        return register(image, self.mean, tell)
+        """The field [3, X, Y, Z] that makes `image` [X, Y, Z] of the mean brain: some 15 s."""
+        return register(self.mean, image, tell)
 
     def changed(self, field: np.ndarray, before: Mapping[str, Any], after: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] of a brain as it would be had its covariates gone from `before` to `after`."""

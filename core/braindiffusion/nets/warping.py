@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_ROUNDS, _STRIDE = 40, 0.35
+_ROUNDS, _STRIDE = 60, 0.35
 """Of the search for an inverse. Whole strides would never settle where a field expands more than twofold."""
+_NEAR = 0.01
+"""Voxels by which an inverse may be off."""
 
 
 def identity_grid(shape: tuple[int, ...]) -> Tensor:
@@ -35,7 +37,10 @@ def inverse(field: Tensor) -> Tensor:
     """The field [3, X, Y, Z] that undoes `field`: pulled through both, an image is itself again."""
     back = -field
     for _ in range(_ROUNDS):
-        back = back - _STRIDE * (back + pull(field, back, "border"))
+        off = back + pull(field, back, "border")
+        if float(off.abs().max()) < _NEAR:
+            break
+        back = back - _STRIDE * off
     return back
 
 
@@ -44,3 +49,9 @@ def mirrored(field: Tensor) -> Tensor:
     turned = field.flip(1)
     turned[0] *= -1
     return turned
+
+
+def growth(field: Tensor) -> Tensor:
+    """By what factor [X, Y, Z] volumes at each voxel grow on the way that `field` leads: its Jacobian."""
+    slopes = torch.stack(torch.gradient(field, dim=(1, 2, 3)), 1).movedim((0, 1), (-2, -1))
+    return torch.linalg.det(slopes + torch.eye(3))

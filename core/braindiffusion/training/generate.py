@@ -23,7 +23,7 @@ from ..diffusion.path import Node
 from ..imaging.grid import GRID_SHAPE
 from ..nets.deformable import FILE, DeformableTemplate
 from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet
-from ..nets.warping import warp
+from ..nets.warping import inverse, warp
 from ..paths import require_data
 from . import prior
 from .brains import Brain, brains, draw_move
@@ -151,5 +151,5 @@ def main(plan: Plan) -> Path:
     some = brains(root, "train", plan.folder / "brains")
     built = build(some, volumes, plan.folder / "template")
     built.template.save(plan.folder / FILE)
-    fields = [torch.from_numpy(field).half() for field in built.fields]
+    fields = [inverse(torch.from_numpy(field)).half() for field in built.fields]
     return train(PriorNet(**NETWORK), Draw(some, volumes, built.template, fields), loss_of, plan)

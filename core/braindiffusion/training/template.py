@@ -21,7 +21,7 @@ from ..imaging.expected import population
 from ..imaging.grid import VOXEL_ML
 from ..nets.anatomy import normalise
 from ..nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, feature
-from ..nets.warping import inverse, mirrored, pull
+from ..nets.warping import mirrored, pull
 from ..plan import cpu_precision
 from ..segment import Segmenter
 from .brains import Brain
@@ -33,7 +33,7 @@ COUNTED = 12
 
 
 class Built(NamedTuple):
-    """The template, and for each brain the field [3, X, Y, Z] through which the mean brain looks like it."""
+    """The template, and for each brain the field [3, X, Y, Z] that makes it of the mean brain."""
 
     template: DeformableTemplate
     fields: list[np.ndarray]
@@ -50,16 +50,16 @@ def build(brains: Sequence[Brain], volumes: Mapping[str, Mapping[str, float]], f
         seen = [pull(brain.image[None], field)[0] for brain, field in zip(brains, fields)]
         mean = _symmetric(torch.stack(seen).mean(0))
     known = np.array([[feature(name, _value(brain, volumes, name)) for name in FEATURES] for brain in brains])
-    back = [inverse(field).numpy() for field in fields]
+    arrays = [field.numpy() for field in fields]
     segmenter = Segmenter.load(precision=cpu_precision())
-    template = fitted(mean.numpy(), _parts(mean.numpy(), segmenter), back, known)
-    return Built(counted(template, back[:: max(1, len(back) // COUNTED)], segmenter), back)
+    template = fitted(mean.numpy(), _parts(mean.numpy(), segmenter), arrays, known)
+    return Built(counted(template, arrays[:: max(1, len(arrays) // COUNTED)], segmenter), arrays)
 
 
 def counted(
     template: DeformableTemplate, fields: Sequence[np.ndarray], segmenter: Segmenter
 ) -> DeformableTemplate:
-    """With voxels that count what the anatomy network measures in the brains that `fields` show."""
+    """With voxels that count what the anatomy network measures in the brains that `fields` make."""
     voxels = np.stack([template.volumes(field) for field in fields]) / template.ml
     found = [measured(cleaned(template.show(field)), segmenter) for field in fields]
     ml = np.array([[each["ventricles"], each["brain"]] for each in found])
@@ -93,7 +93,7 @@ def fitted(
     known: np.ndarray,
     modes: int = MODES,
 ) -> DeformableTemplate:
-    """The template of displacement `fields` [3, X, Y, Z], through which `mean` looks like each brain, and
+    """The template of displacement `fields` [3, X, Y, Z], which make each brain of `mean`, and
     features `known` [N, F]; `parts` as `DeformableTemplate` has them.
     """
     both = [one for field in fields for one in (field, mirrored(torch.from_numpy(field)).numpy())]
