@@ -11,8 +11,8 @@ from braindiffusion.imaging.expected import LEAST_DEVIATION, expected, populatio
 from braindiffusion.imaging.grid import GRID_SHAPE
 from braindiffusion.imaging.template import template
 from braindiffusion.nets.anatomy import mirror
-from braindiffusion.training.brains import Brain, draw_brain
 from braindiffusion.nets.warping import identity_grid, warp
+from braindiffusion.training.brains import Brain, draw_brain
 from braindiffusion.training.fields import gaussian_blur
 
 

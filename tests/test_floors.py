@@ -33,7 +33,10 @@ HOUSE = [
 LOANS = {("training", "evaluation")}
 """A card takes its figures from the page of results (`release --measured`)."""
 HEAVY = {"torch", "monai", "SimpleITK", "matplotlib", "scipy", "pydicom", "nilearn", "diffusers"}
-TORCH = {"diffusion", "nets", "models", "training", "evaluation", "segment", "healing", "inpainting", "generating", "editing"}
+TORCH = {
+    *("diffusion", "nets", "models", "training", "evaluation"),
+    *("segment", "healing", "inpainting", "generating", "editing"),
+}
 
 
 def level_and_floor(part: str) -> tuple[int, str]:

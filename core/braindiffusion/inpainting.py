@@ -23,6 +23,7 @@ from .diffusion.path import NoisePath
 from .diffusion.resample import resample
 from .diffusion.solve import Step, dpmpp2m, q_sample
 from .errors import Refused
+from .generating import template_of
 from .healing import GUIDED_START, Denoise, Partway, conditions
 from .imaging.expected import Expected, population
 from .imaging.frame import Frame
@@ -31,8 +32,10 @@ from .imaging.intensity import Ground
 from .imaging.membrane import Membrane, box_around, steepness
 from .imaging.volume import Volume
 from .models.loading import Model
+from .nets.deformable import FILE
 from .nets.prior import CONTEXT, context_of
 from .segment import is_stripped, stripped_mask
+from .telling import Tell, silent
 
 Method = Literal["guided", "resample", "posterior"]
 Box = tuple[slice, ...]
@@ -52,6 +55,8 @@ filling is off, and the join with the scan corrects it.
 """
 _TOUCHED = 0.05
 """Share of a model voxel in the region from which on its value is not to be trusted."""
+SHAPED_START = 0.5
+"""sigma at which filling begins where the shape is known."""
 SCAN_NOISE = 0.03
 """Standard deviation of what the posterior method takes the known voxels' noise to be; white matter is 1."""
 _SAME_MM = 1e-3
@@ -173,27 +178,31 @@ class _Shown:
     untold: torch.Tensor
 
     @classmethod
-    def of(cls, image: np.ndarray, hole: np.ndarray, around: Expected, part: Box) -> _Shown:
-        """As training shows a hole (`training.prior`): the context is the whole brain's, and cut with it."""
+    def of(
+        cls, image: np.ndarray, hole: np.ndarray, around: Expected, shape: np.ndarray, part: Box
+    ) -> _Shown:
+        """As training shows a hole (`training.prior`): the context is the whole brain's, and cut with it.
+        `shape` is what is expected without a guide.
+        """
         gap = _tensor(hole)
         guide = _tensor(image) * (1 - gap)
         mean, deviation = map(_tensor, around)
         untold = torch.zeros(1, CONTEXT, *hole.shape)
-        untold[:, 0] = torch.from_numpy(population().typical.copy())
+        untold[:, 0] = torch.from_numpy(np.array(shape, np.float32))
         whole = (guide, gap, mean, context_of(guide, gap, mean, deviation), untold)
         return cls(*(array[(slice(None), slice(None), *part)].contiguous() for array in whole))
 
     def steps(
         self, method: Method, denoise: Denoise, path: NoisePath, cond: Cond, seeds: Sequence[int],
-        steps: int, repeats: int,
+        steps: int, repeats: int, start: float,
     ) -> Iterator[Step]:  # fmt: skip
-        """The solver's steps for one sample per seed; they begin where noise drowns all but the mean."""
+        """The solver's steps for one sample per seed; they begin at sigma `start`, about the mean."""
         count = len(seeds)
         known, hole, mean, told, untold = (
             each.to(cond.real.device).expand(count, -1, -1, -1, -1)
             for each in (self.known, self.hole, self.mean, self.told, self.untold)
         )
-        nodes = path.karras(steps, start=path.at_ratio(GUIDED_START))
+        nodes = path.karras(steps, start=path.at_ratio(start))
         mean = mean if method == "guided" else untold[:, :1]
         noise = gaussian(tuple(known.shape[1:]), seeds).to(known)
         x = q_sample(torch.where(hole > 0.5, mean, known), noise, nodes[0])
@@ -215,6 +224,7 @@ def inpaint(
     values: dict[str, Any] | None = None,
     *,
     around: Expected,
+    shape: np.ndarray | None = None,
     method: Method = "guided",
     repeats: int = 4,
     device: str = "cpu",
@@ -224,24 +234,46 @@ def inpaint(
     """Yields how far it is after each step, and returns one filling per seed, [N, 80, 96, 80]: `image`
     [80, 96, 80] outside `hole` (bool, of that shape).
 
-    around: `Frame.expected` of the brain. method: "guided", the network that has learnt to fill holes is
-    shown the image without the hole; "resample", the unconditional prior hears of the known voxels at each
-    step, which is made `repeats` times; "posterior", the known voxels are a measurement that pulls the
-    unconditional prior. Samples are computed `batch` at a time (0: all); their noise belongs to their seed.
+    around: `Frame.expected` of the brain. shape: `shape_of` the brain, [80, 96, 80], where the model draws
+    around one: sampling then begins where noise hides no more than detail.
+
+    method: "guided", the network that has learnt to fill holes is shown the image without the hole;
+    "resample", the unconditional prior hears of the known voxels at each step, which is made `repeats` times;
+    "posterior", the known voxels are a measurement that pulls the unconditional prior. Samples are computed
+    `batch` at a time (0: all); their noise belongs to their seed.
     """
     denoise = model.denoiser(device, precision)
     part = part_around(hole)
-    shown = _Shown.of(image, hole, around, part)
+    shown = _Shown.of(image, hole, around, population().typical if shape is None else shape, part)
+    start = GUIDED_START if shape is None else SHAPED_START
     chunk = batch or len(seeds)
     groups = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
     filled: list[np.ndarray] = []
     for number, some in enumerate(groups):
         cond = conditions(model, values or {}, len(some)).to(device)
-        for step in shown.steps(method, denoise, model.path, cond, some, steps, repeats):
+        for step in shown.steps(method, denoise, model.path, cond, some, steps, repeats, start):
             x0 = torch.from_numpy(_whole(step.x0, image, hole, part))[:, None]
             yield Partway((number + step.i / step.n) / len(groups), tuple(filled), x0)
         filled.append(_whole(step.x, image, hole, part))
     return np.concatenate(filled)
+
+
+def shape_of(model: Model, image: np.ndarray, hole: np.ndarray, tell: Tell = silent) -> np.ndarray | None:
+    """What is expected of the brain `image` [80, 96, 80] in its `hole` (bool) and about it, by the model's
+    deformable template; None where it has none.
+
+    The hole is closed smoothly before the template is fitted, coarsely, so that nothing in it is followed;
+    how the fitted template differs from the image at the hole's border goes on smoothly inside.
+    """
+    if FILE not in model.card.files:
+        return None
+    template = template_of(model.file(FILE))
+    join = Membrane(hole, (image > 0) & ~hole, np.ones(3))
+    closed = np.where(hole, 0, image).astype(np.float32)
+    closed[hole] = join(closed).clip(0)
+    shape = template.show(template.fit(closed, tell, finest=2))
+    shape[hole] = (shape[hole] + join(closed - shape)).clip(0)
+    return shape
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

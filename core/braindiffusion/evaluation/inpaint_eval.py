@@ -16,7 +16,7 @@ from .. import engine
 from ..errors import BrainDiffusionError
 from ..imaging.membrane import box_around
 from ..imaging.volume import Volume
-from ..inpainting import RIM, Site, hole_in, inpaint
+from ..inpainting import RIM, Site, hole_in, inpaint, shape_of
 from ..models.loading import Model, load_model
 from . import implants, metrics, pictures
 from .cases import Case, val_cases
@@ -24,11 +24,11 @@ from .setting import Setting, key_of
 
 SIZES_ML = (1.0, 8.0, 40.0)
 SEED = 2_026_11
-FILLINGS, STEPS = 5, 6
+FILLINGS, STEPS, REPEATS = 5, 6, 2
 """As the task has them by default."""
 LEVEL = (FILLINGS - 1) / (FILLINGS + 1)
 """How often the truth, were it one more filling, would lie between the lowest and the highest of them."""
-MODEL = "t1-brain-2mm"
+MODEL = "t1-brain-2mm-generate"
 _AROUND = 6
 """Voxels of surroundings that biharmonic filling and SSIM are given."""
 TUMOUR = "BraTS-GLI-00001"
@@ -103,6 +103,7 @@ def filled(setting: Setting, model: Model, here: Gap) -> np.ndarray:
         how: dict[str, Any] = {"device": setting.plan.device, "precision": setting.plan.precision}
         steps = inpaint(
             model, image, hole, range(first, first + FILLINGS), STEPS, around=here.case.frame.expected,
+            shape=shape_of(model, image, hole), method="resample", repeats=REPEATS,
             batch=setting.plan.batch, **how,
         )  # fmt: skip
         while True:
@@ -111,7 +112,7 @@ def filled(setting: Setting, model: Model, here: Gap) -> np.ndarray:
             except StopIteration as end:
                 return {"samples": end.value[:, hole]}
 
-    key = key_of(model.card.sha256, repr((FILLINGS, STEPS)), image.tobytes(), hole.tobytes())
+    key = key_of(model.card.sha256, repr((FILLINGS, STEPS, REPEATS)), image.tobytes(), hole.tobytes())
     kept = setting.cached(f"inpaint-{here.case.name}-{here.size_ml:g}", key, make)
     samples = np.repeat(image[None], FILLINGS, 0)
     samples[:, hole] = kept["samples"]

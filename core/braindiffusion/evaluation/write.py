@@ -28,7 +28,7 @@ MODELS = {
     "prior": "t1-brain-2mm",
     "heal": "t1-brain-2mm",
     "real": "t1-brain-2mm",
-    "inpaint": "t1-brain-2mm",
+    "inpaint": "t1-brain-2mm-generate",
     "generate": "t1-brain-2mm-generate",
 }
 

@@ -126,9 +126,11 @@ class DeformableTemplate:
         back = inverse(torch.from_numpy(np.ascontiguousarray(field, np.float32)))
         return pull(torch.from_numpy(self.mean)[None], back)[0].numpy()
 
-    def fit(self, image: np.ndarray, tell: Tell = silent) -> np.ndarray:
-        """The field [3, X, Y, Z] that makes `image` [X, Y, Z] of the mean brain: some 15 s."""
-        return register(self.mean, image, tell)
+    def fit(self, image: np.ndarray, tell: Tell = silent, finest: int = 1) -> np.ndarray:
+        """The field [3, X, Y, Z] that makes `image` [X, Y, Z] of the mean brain: some 15 s, and 2 s where
+        `finest` (`imaging.demons`) is 2.
+        """
+        return register(self.mean, image, tell, finest)
 
     def changed(self, field: np.ndarray, before: Mapping[str, Any], after: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] of a brain as it would be had its covariates gone from `before` to `after`."""

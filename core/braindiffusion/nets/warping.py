@@ -53,5 +53,6 @@ def mirrored(field: Tensor) -> Tensor:
 
 def growth(field: Tensor) -> Tensor:
     """By what factor [X, Y, Z] volumes at each voxel grow on the way that `field` leads: its Jacobian."""
-    slopes = torch.stack(torch.gradient(field, dim=(1, 2, 3)), 1).movedim((0, 1), (-2, -1))
-    return torch.linalg.det(slopes + torch.eye(3))
+    along = torch.gradient(field, dim=(1, 2, 3))
+    x, y, z = (slope + unit.view(3, 1, 1, 1) for slope, unit in zip(along, torch.eye(3)))
+    return (x * torch.linalg.cross(y, z, dim=0)).sum(0)

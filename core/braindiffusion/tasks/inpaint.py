@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..telling import between
 from .base import Input, Parameters, Progress, Task, following, parameter
 from .scan import Brain, recognised
 
@@ -56,22 +57,22 @@ class InpaintParameters(Parameters):
         le=2**31 - 1,
     )
     method: Literal["guided", "resample", "posterior"] = parameter(
-        "guided",
+        "resample",
         "Method",
-        "guided has learnt to fill holes; resample and posterior make a prior that has not fit the tissue "
-        "around the hole, and are slower.",
+        "resample and posterior fit an average brain to the scan and draw detail that agrees with the tissue "
+        "around the mask; guided is a network that has learnt to fill holes.",
         advanced=True,
     )
     steps: int = parameter(
         6,
         "Steps",
-        "Steps of the sampler; more is slower and a little more precise. resample needs about 20.",
+        "Steps of the sampler; more is slower and a little more precise.",
         ge=2,
         le=100,
         advanced=True,
     )
     repeats: int = parameter(
-        4,
+        2,
         "Repeats of resample",
         "How often resample makes each step, so that the filling and the tissue around it agree.",
         ge=1,
@@ -87,10 +88,17 @@ class InpaintParameters(Parameters):
     keep_samples: bool = parameter(
         True, "Keep the fillings", "Give each filling too, not the first and their mean alone.", advanced=True
     )
-    model: str = parameter("t1-brain-2mm", "Model", "Name of the prior.", advanced=True)
+    model: str = parameter(
+        "auto", "Model", "Name of the prior; auto takes the one that goes with the method.", advanced=True
+    )
 
     def told(self) -> dict[str, Any]:
         return {"age": self.age, "sex": self.sex}
+
+    def prior(self) -> str:
+        """Name of the prior."""
+        fitting = "t1-brain-2mm" if self.method == "guided" else "t1-brain-2mm-generate"
+        return fitting if self.model == "auto" else self.model
 
     def seeds(self) -> list[int]:
         """Of each filling (`sample_seeds`)."""
@@ -113,7 +121,7 @@ def run(
     inputs: Mapping[str, Volume], parameters: InpaintParameters, plan: Plan
 ) -> Generator[Progress, None, Result]:
     """Fill `inputs["mask"]` in `inputs["scan"]`. Raises Refused for a mask or a scan that cannot be used."""
-    from ..inpainting import Site, hole_in, inpaint, region_on, unseen
+    from ..inpainting import Site, hole_in, inpaint, region_on, shape_of, unseen
 
     scan = inputs["scan"]
     region, notes = region_on(scan, inputs["mask"], parameters.label)
@@ -124,12 +132,16 @@ def run(
     brain = yield from recognised(hidden, models.segmenter, models.prior, parameters.told(), plan, 0.05, 0.4)
     frame = brain.frame
     hole, site = hole_in(frame, region), Site.of(scan, frame, region, stripped)
+    yield Progress(0.4, "Fitting an average brain")
+    guided = parameters.method == "guided"
+    tell = between(plan.tell, 0.4, 0.45)
+    shape = None if guided else shape_of(models.prior, frame.image, hole, tell)
     steps = inpaint(
         models.prior, frame.image, hole, parameters.seeds(), parameters.steps, parameters.told(),
-        around=frame.expected, method=parameters.method, repeats=parameters.repeats,
+        around=frame.expected, shape=shape, method=parameters.method, repeats=parameters.repeats,
         device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    fillings = yield from following(steps, 0.4, 0.9, "Filling the region", partial(_preview, frame=frame))
+    fillings = yield from following(steps, 0.45, 0.9, "Filling the region", partial(_preview, frame=frame))
     yield Progress(0.9, "Joining the fillings with the scan")
     result = _result(scan, region, models, brain, site, fillings, parameters)
     result.notes[:0] = notes
@@ -149,7 +161,7 @@ class _Models:
         from ..models.loading import load_model
         from ..segment import ANATOMY_MODEL, Segmenter
 
-        prior, anatomist = load_model(parameters.model), load_model(ANATOMY_MODEL)
+        prior, anatomist = load_model(parameters.prior()), load_model(ANATOMY_MODEL)
         return cls(prior, anatomist, Segmenter.load(plan.device, plan.precision, anatomist))
 
 
