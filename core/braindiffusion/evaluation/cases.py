@@ -4,7 +4,7 @@ cross-fitting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -69,12 +69,17 @@ class Case:
 
 def val_cases(setting: Setting) -> list[Case]:
     """Every val brain, normal and with implants; few of them when quick."""
+    return _cases(setting, range((1 if setting.quick else implants.COPIES) + 1))
+
+
+def normal_cases(setting: Setting) -> list[Case]:
+    """Every val brain as it is."""
+    return _cases(setting, range(1))
+
+
+def _cases(setting: Setting, copies: Iterable[int]) -> list[Case]:
     subjects = implants.val_brains(setting.root)[: 3 if setting.quick else None]
-    wanted = [
-        (subject, index)
-        for subject in subjects
-        for index in range((1 if setting.quick else implants.COPIES) + 1)
-    ]
+    wanted = [(subject, index) for subject in subjects for index in copies]
     missing = [pair for pair in wanted if not _file(setting, *pair).exists()]
     if missing:
         shared_out(setting, "Framing val scans", partial(_prepare, setting), missing)

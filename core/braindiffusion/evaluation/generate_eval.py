@@ -15,7 +15,7 @@ from ..imaging.grid import GRID_SPACING
 from ..models.loading import Model, load_model
 from ..segment import Segmenter
 from . import metrics, pictures
-from .cases import training_maps, val_cases
+from .cases import normal_cases, training_maps
 from .resemblance import Scale, features, fid, kid, kid_by_chance, main_directions, nearest, variety
 from .setting import Setting, key_of
 
@@ -31,7 +31,7 @@ def run(setting: Setting) -> dict[str, Any]:
     model = load_model("t1-brain-2mm-generate")
     asked = requests(model.covariates, 4 if setting.quick else BRAINS)
     made = _made(setting, model, asked)
-    real = [case.image for case in val_cases(setting) if case.normal]
+    real = [case.image for case in normal_cases(setting)]
     training = [image.astype(np.float32) for image in training_maps(setting)["model"]]
     setting.say("Generate: comparing with real brains")
     return {

@@ -19,7 +19,7 @@ from ..imaging.volume import Volume
 from ..inpainting import RIM, Site, hole_in, inpaint, shape_of
 from ..models.loading import Model, load_model
 from . import implants, metrics, pictures
-from .cases import Case, val_cases
+from .cases import Case, normal_cases
 from .setting import Setting, key_of
 
 SIZES_ML = (1.0, 8.0, 40.0)
@@ -70,7 +70,7 @@ def gap(case: Case, size_ml: float, library: Sequence[implants.Shape]) -> Gap:
 
 def run(setting: Setting) -> dict[str, Any]:
     """Measure; returns the content of `inpaint.json`."""
-    cases = [case for case in val_cases(setting) if case.normal][: 2 if setting.quick else None]
+    cases = normal_cases(setting)[: 2 if setting.quick else None]
     library = implants.shapes(setting.root)
     model = load_model(MODEL)
     rows = []

@@ -22,7 +22,7 @@ from ..models.loading import Model, load_model
 from ..nets.deformable import FILE
 from ..segment import Segmenter
 from . import metrics, pictures
-from .cases import Case, training_maps, val_cases
+from .cases import Case, normal_cases, training_maps
 from .setting import Setting, finished
 
 STEPS = 20
@@ -49,7 +49,7 @@ REQUESTS: tuple[dict[str, Any], ...] = tuple(
 def run(setting: Setting) -> dict[str, Any]:
     """Measure; returns the content of `prior.json`."""
     model = load_model("t1-brain-2mm")
-    brains = [case for case in val_cases(setting) if case.normal]
+    brains = normal_cases(setting)
     requests = REQUESTS[: 2 if setting.quick else None]
     maker = load_model("t1-brain-2mm-generate")
     samples, seconds = _samples(setting, maker, requests)

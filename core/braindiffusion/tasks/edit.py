@@ -72,7 +72,7 @@ class EditParameters(Parameters):
         "Noise",
         "Noise (sigma; white matter is 1) to which the brain is taken; more allows larger changes.",
         ge=0.5,
-        le=80,
+        le=20,
         advanced=True,
     )
     model: str = parameter(MODEL, "Model", "Name of the prior.", advanced=True)
