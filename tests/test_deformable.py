@@ -55,7 +55,8 @@ def template() -> DeformableTemplate:
 def test_a_field_is_undone_by_its_inverse():
     field = diffeomorphism(torch.Generator().manual_seed(2), SHAPE, 1.5, 12)
     back = inverse(field)
-    assert (back + pull(field, back, "border")).abs().max() < 0.01
+    assert (back + pull(field, back, "border")).abs().max() < 0.05
+    assert (back + pull(field, back, "border")).abs().mean() < 0.002
     image = torch.from_numpy(ball())[None]
     assert (pull(pull(image, field), back) - image).abs().mean() < 0.01
 

@@ -406,8 +406,7 @@ def test_heal_passes_engine_options_on(scan, monkeypatch):
     )
     braindiffusion.heal(scan, seed=3, samples=2, device="cpu", frame=1)
     assert seen == {
-        "arguments": ("heal", {"scan": scan}, {"samples": 2}),
-        "seed": 3,
+        "arguments": ("heal", {"scan": scan}, {"samples": 2, "seed": 3}),
         "device": "cpu",
         "frame": 1,
     }

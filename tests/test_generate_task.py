@@ -61,10 +61,10 @@ def test_each_brain_lies_in_template_space_and_says_that_it_is_made_up(world, tm
     np.testing.assert_array_equal(image.affine, GRID_AFFINE)
     assert image.header["sform_code"] == 4, "NIfTI's code of MNI space"
     assert bytes(image.header["descrip"]).startswith(b"SYNTHETIC")
-    assert json.loads((folder / "brains_synthetic.json").read_text())["Synthetic"] is True
+    assert json.loads((folder / "brains_synthetic.json").read_text(encoding="utf-8"))["Synthetic"] is True
     for picture in ("scatter.png", "picture.png"):
         assert (folder / picture).read_bytes()[:4] == b"\x89PNG"
-    assert (folder / "volumes.csv").read_text().startswith("sample,seed,age (years)")
+    assert (folder / "volumes.csv").read_text(encoding="utf-8").startswith("sample,seed,age (years)")
 
 
 def test_command_line_and_python_give_the_same_voxels(world, tmp_path, capsys):

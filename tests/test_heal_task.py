@@ -128,7 +128,8 @@ def prior(tmp_path_factory) -> loading.Model:
 def installed(patch: pytest.MonkeyPatch, prior: loading.Model) -> World:
     """Put models that know the truth in the place of the networks."""
     world = World()
-    models = {"t1-brain-2mm": prior, "brain-anatomy-2mm": SimpleNamespace(card=world.card)}
+    priors = dict.fromkeys(("t1-brain-2mm", "t1-brain-2mm-generate"), prior)
+    models = {**priors, "brain-anatomy-2mm": SimpleNamespace(card=world.card)}
     patch.setattr(loading, "load_model", lambda name: models[name])
     patch.setattr(loading.Model, "denoiser", lambda self, device, precision: world.denoise)
     patch.setattr(segment.Segmenter, "load", lambda device, precision, model: world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braindiffusion.evaluation import implants, inpaint_eval, sections, write
+from braindiffusion.evaluation import implants, inpaint_eval, sections_made, write
 from braindiffusion.evaluation.cases import Case
 from braindiffusion.evaluation.inpaint_eval import (
     FILLINGS,
@@ -153,6 +153,6 @@ def test_the_page_shows_what_is_better_and_hides_no_failure(here):
     )
     assert not met["Inpainting a 1 mm scan, seconds all told"]
     assert not {row[0]: row[3] for row in bad}["Inpainting against biharmonic, PSNR, dB"]
-    page = "\n".join(sections.inpaint(content(here, 0.001)))
+    page = "\n".join(sections_made.inpaint(content(here, 0.001)))
     assert "| 40 ml | 2 |" in page and "67%" in page and "0 voxels changed outside the mask" in page
     assert "pictures/inpainted.png" in page

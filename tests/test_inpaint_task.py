@@ -33,7 +33,7 @@ TUMOUR_MM, RADIUS_MM = (-28.0, -20.0, 28.0), 11.0
 SICK = brain(with_lesion(TUMOUR_MM, RADIUS_MM, 0.5))
 REGION = marked(SICK, TUMOUR_MM, RADIUS_MM + 2)
 MASK = labels(REGION, SICK.affine)
-FAST = {"samples": 2, "steps": 3}
+FAST = {"samples": 2, "steps": 3, "method": "guided"}
 VOLUMES = ("inpainted", "mean", "spread")
 
 
@@ -60,6 +60,7 @@ def saved(prior, tmp_path_factory) -> tuple[Path, Path]:  # noqa: F811
     with pytest.MonkeyPatch.context() as patch:
         knowing(patch, prior)
         given = ["--mask", str(mask), "--seed", "7", "--samples", "2", "--steps", "3", "--sex", "female"]
+        given += ["--method", "guided"]
         assert cli.main(["inpaint", str(scan), "-o", str(place / "out"), *given]) == 0
     return scan, place / "out"
 

@@ -98,7 +98,7 @@ def test_guided_fillings_have_the_posteriors_mean_and_spread():
     """White Gaussian brains: the tissue around says nothing, and the hole is as the population has it."""
     filled = fill(Brains(own=0.05), TYPICAL, seeds=range(8), steps=24)[:, HOLE]
     assert np.abs(filled.mean() - TYPICAL[HOLE].mean()) < 0.003
-    assert filled.std(0).mean() == pytest.approx(0.05, rel=0.1)
+    assert filled.std(0, ddof=1).mean() == pytest.approx(0.05, rel=0.1)
 
 
 @pytest.mark.parametrize(("method", "steps"), [("resample", 12), ("posterior", 12)])

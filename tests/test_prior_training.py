@@ -114,15 +114,15 @@ def test_noise_levels_reach_from_the_end_to_the_start_of_sampling():
 
 def test_what_is_dropped_and_how_often():
     flags = torch.stack(
-        [prior._conditions(seeded(n), [30.0, 1.0, 20.0, 1200.0], "generate")[1] for n in range(2000)]
+        [prior.conditions_of(seeded(n), [30.0, 1.0, 20.0, 1200.0], "generate")[1] for n in range(2000)]
     )
     assert (flags.float().mean(0) - 0.85 * 0.85).abs().max() < 0.03
     assert abs(float((~flags).all(1).float().mean()) - 0.15) < 0.03
     guided = torch.stack(
-        [prior._conditions(seeded(n), [30.0, 1.0, 20.0, 1200.0], "heal")[1] for n in range(2000)]
+        [prior.conditions_of(seeded(n), [30.0, 1.0, 20.0, 1200.0], "heal")[1] for n in range(2000)]
     )
     assert abs(float(guided[:, 2].float().mean()) - 0.85 * 0.4) < 0.04, "volumes are dropped oftener"
-    values, known = prior._conditions(seeded(1), [None, 1.0, None, 1200.0], "generate")
+    values, known = prior.conditions_of(seeded(1), [None, 1.0, None, 1200.0], "generate")
     assert not known[0] and not known[2] and values[0] == values[2] == 0
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import BrainDiffusionError
 from ..models.card import Card
-from .sections import Content, anatomy, generate, heal, inpaint, interval, prior, prose, real, span, table
+from .sections import Content, anatomy, heal, interval, prior, prose, real, span, table
+from .sections_made import generate, inpaint
 
 COMMAND = "python -m braindiffusion.evaluation --only {}"
 SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {

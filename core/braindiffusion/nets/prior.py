@@ -50,6 +50,15 @@ def _repeated(transform: Callable[[Tensor], Tensor], x: Tensor, times: int) -> T
     return x
 
 
+def _shown_to(conv: nn.Conv3d, x: Tensor, live: list[int]) -> Tensor:
+    """`conv` of images of which only those numbered `live` are given; the others are 0."""
+    each = x.shape[1] // len(live)
+    columns = [n * each + k for n in live for k in range(each)]
+    weight = conv.weight[:, columns].contiguous(memory_format=torch.channels_last_3d)
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    return functional.conv3d(x, weight, conv.bias, padding=conv.padding)
+
+
 def context_of(guide: Tensor, hole: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """The context [B, 3, X, Y, Z] of a guide whose `hole` is 1 where it has to be invented, all [B, 1, X, Y,
     Z].
@@ -168,7 +177,9 @@ class PriorNet(nn.Module):
             for some in (image, calmed)
         )
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
-        h = self.stem(_repeated(fold, full, self.folds))
+        # Maps that are empty, as all but two are without a guide, need no multiplying.
+        live = [n for n in range(full.shape[1]) if bool((full[:, n] != 0).any() or (fine[:, n] != 0).any())]
+        h = _shown_to(self.stem, _repeated(fold, full[:, live], self.folds), live)
         skips = []
         for level, down in zip(self.encoder, self.down):
             h = level(h, emb)
@@ -178,7 +189,7 @@ class PriorNet(nn.Module):
         for level, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
             h = nn.functional.interpolate(up(h), scale_factor=2.0, mode="nearest") + skip
             h = level(h, emb)
-        h = _repeated(unfold, self.head(h), self.folds) + self.fine_in(fine)
+        h = _repeated(unfold, self.head(h), self.folds) + _shown_to(self.fine_in, fine[:, live], live)
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_ROUNDS, _STRIDE = 60, 0.35
-"""Of the search for an inverse. Whole strides would never settle where a field expands more than twofold."""
+_ROUNDS, _LAST_ROUNDS, _STRIDE = 60, 12, 0.35
+"""Of the search for an inverse, at half and at full resolution. Whole strides would never settle where a
+field expands more than twofold.
+"""
 _NEAR = 0.01
 """Voxels by which an inverse may be off."""
 
@@ -34,9 +36,19 @@ def pull(image: Tensor, field: Tensor, outside: str = "zeros") -> Tensor:
 
 
 def inverse(field: Tensor) -> Tensor:
-    """The field [3, X, Y, Z] that undoes `field`: pulled through both, an image is itself again."""
-    back = -field
-    for _ in range(_ROUNDS):
+    """The field [3, X, Y, Z] that undoes `field`: pulled through both, an image is itself again.
+
+    It is sought on a grid of half the resolution first, which takes an eighth of the time.
+    """
+    sides = tuple(field.shape[1:])
+    half = _settled(functional.avg_pool3d(field[None], 2, ceil_mode=True)[0] / 2, _ROUNDS)
+    first = 2 * functional.interpolate(half[None], size=sides, mode="trilinear")[0]
+    return _settled(field, _LAST_ROUNDS, first)
+
+
+def _settled(field: Tensor, rounds: int, back: Tensor | None = None) -> Tensor:
+    back = -field if back is None else back
+    for _ in range(rounds):
         off = back + pull(field, back, "border")
         if float(off.abs().max()) < _NEAR:
             break
