@@ -114,7 +114,9 @@ def run(
     own = parameters.told() | {name: sizes[name] for name in ("ventricles", "brain")}
     # An unknown value has nothing to change.
     changed = own | {
-        name: round(max(own[name] + by, 0.0), 1) for name, by in parameters.changes().items() if own[name] is not None
+        name: round(max(own[name] + by, 0.0), 1)
+        for name, by in parameters.changes().items()
+        if own[name] is not None
     }
     steps = edit(
         prior, brain.frame.image, own, changed, parameters.steps, start=parameters.start,
