@@ -111,7 +111,7 @@ def run(
     segmenter = Segmenter.load(plan.device, plan.precision, anatomist)
     brain = yield from recognised(scan, segmenter, prior, parameters.told(), plan, 0.05, 0.3)
     sizes = brain.anatomy.volumes()
-    own = parameters.told() | {name: sizes[name] for name in ("ventricles", "brain")}
+    own = parameters.told() | {name: round(sizes[name], 1) for name in ("ventricles", "brain")}
     # An unknown value has nothing to change.
     changed = own | {
         name: round(max(own[name] + by, 0.0), 1)
