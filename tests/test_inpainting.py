@@ -27,8 +27,19 @@ from braindiffusion.errors import Refused
 from braindiffusion.healing import GUIDED_START
 from braindiffusion.imaging.expected import Expected, population
 from braindiffusion.imaging.grid import sample
+from braindiffusion.imaging.membrane import Membrane
 from braindiffusion.imaging.volume import Volume
-from braindiffusion.inpainting import PART, Site, hole_in, inpaint, part_around, region_on, unseen
+from braindiffusion.inpainting import (
+    PART,
+    Site,
+    hole_in,
+    inpaint,
+    part_around,
+    region_on,
+    shapes_of,
+    unseen,
+)
+from braindiffusion.nets.deformable import FILE, DeformableTemplate
 from braindiffusion.nets.prior import context_of
 from braindiffusion.training import prior as training
 from braindiffusion.training.prior import COVARIATES
@@ -317,3 +328,34 @@ def test_where_the_background_is_not_zero_the_filling_is_in_the_scans_units():
     (filled,) = Site.of(centred, lifted, region, None).put_in(lifted, frame.image[None])
     site = Site.of(centred, lifted, region, None)
     assert np.abs(filled - centred.data[site.box]).max() < 0.2 * WHITE
+
+
+def test_the_fitted_template_knows_what_belongs_into_the_hole(tmp_path):
+    """A ball with a dark core, of which the hole hides a half; the template is a smaller one."""
+    places = np.indices(GRID_SHAPE).astype(np.float32)
+    away = np.sqrt(((places - np.array([40, 48, 40])[:, None, None, None]) ** 2).sum(0))
+
+    def ball(radius: float) -> np.ndarray:
+        shell = 1 / (1 + np.exp(away - radius)) - 0.6 / (1 + np.exp(away - radius / 3))
+        return np.where(shell > 0.02, shell, 0).astype(np.float32)
+
+    coarse = tuple(n // 4 for n in GRID_SHAPE)
+    nothing = np.zeros((3, *coarse))
+    template = DeformableTemplate(
+        mean=ball(24), shift=nothing, slopes=nothing[None].repeat(4, 0), modes=nothing[None],
+        fine=0.1 * np.ones((1, *coarse)), width=np.ones(1), features=np.eye(4, 6) + 1e-3,
+        parts=np.zeros((2, *GRID_SHAPE)), ml=np.ones(2),
+    )  # fmt: skip
+    template.save(tmp_path / FILE)
+    files = SimpleNamespace(card=SimpleNamespace(files={FILE: ""}), file=lambda name: tmp_path / name)
+    image = ball(30)
+    hole = (away < 15) & (places[0] > 40)
+    shapes = shapes_of(files, np.where(hole, 0, image), hole, [1, 2])
+    closed = np.where(hole, 0, image)
+    closed[hole] = Membrane(hole, (image > 0) & ~hole, np.ones(3))(closed)
+    plain = np.abs(closed - image)[hole].mean()
+    assert all(np.abs(shape - image)[hole].mean() < 0.6 * plain for shape in shapes)
+    assert not np.array_equal(*shapes)
+    again = shapes_of(files, image, hole, [1])
+    assert np.array_equal(again[0], shapes[0]), "what the hole hides is never looked at"
+    assert shapes_of(SimpleNamespace(card=SimpleNamespace(files={})), image, hole, [1]) is None

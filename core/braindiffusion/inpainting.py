@@ -35,7 +35,7 @@ from .models.loading import Model
 from .nets.deformable import FILE
 from .nets.prior import CONTEXT, context_of
 from .segment import is_stripped, stripped_mask
-from .telling import Tell, silent
+from .telling import Tell, between, silent
 
 Method = Literal["guided", "resample", "posterior"]
 Box = tuple[slice, ...]
@@ -168,7 +168,8 @@ def part_around(hole: np.ndarray) -> Box:
 @dataclass(frozen=True)
 class _Shown:
     """What is known of one brain in the part that is computed, [1, 1, x, y, z] each: the image, 0 in the
-    hole; the hole, 0 or 1; what to expect in the hole; context [1, 3, x, y, z] of a guide and of none.
+    hole; the hole, 0 or 1; what to expect in the hole; context [1, 3, x, y, z] of a guide, and
+    [N, 3, x, y, z] of none for each sample.
     """
 
     known: torch.Tensor
@@ -179,29 +180,32 @@ class _Shown:
 
     @classmethod
     def of(
-        cls, image: np.ndarray, hole: np.ndarray, around: Expected, shape: np.ndarray, part: Box
+        cls, image: np.ndarray, hole: np.ndarray, around: Expected, shapes: Sequence[np.ndarray], part: Box
     ) -> _Shown:
         """As training shows a hole (`training.prior`): the context is the whole brain's, and cut with it.
-        `shape` is what is expected without a guide.
+        `shapes` are what is expected of each sample without a guide.
         """
         gap = _tensor(hole)
         guide = _tensor(image) * (1 - gap)
         mean, deviation = map(_tensor, around)
-        untold = torch.zeros(1, CONTEXT, *hole.shape)
-        untold[:, 0] = torch.from_numpy(np.array(shape, np.float32))
+        untold = torch.zeros(len(shapes), CONTEXT, *hole.shape)
+        untold[:, 0] = torch.from_numpy(np.stack(shapes).astype(np.float32))
         whole = (guide, gap, mean, context_of(guide, gap, mean, deviation), untold)
         return cls(*(array[(slice(None), slice(None), *part)].contiguous() for array in whole))
 
     def steps(
         self, method: Method, denoise: Denoise, path: NoisePath, cond: Cond, seeds: Sequence[int],
-        steps: int, repeats: int, start: float,
+        first: int, steps: int, repeats: int, start: float,
     ) -> Iterator[Step]:  # fmt: skip
-        """The solver's steps for one sample per seed; they begin at sigma `start`, about the mean."""
+        """The solver's steps for one sample per seed, of which the first is number `first` of all; they begin
+        at sigma `start`, about the mean.
+        """
         count = len(seeds)
-        known, hole, mean, told, untold = (
+        known, hole, mean, told = (
             each.to(cond.real.device).expand(count, -1, -1, -1, -1)
-            for each in (self.known, self.hole, self.mean, self.told, self.untold)
+            for each in (self.known, self.hole, self.mean, self.told)
         )
+        untold = self.untold[first : first + count].to(cond.real.device)
         nodes = path.karras(steps, start=path.at_ratio(start))
         mean = mean if method == "guided" else untold[:, :1]
         noise = gaussian(tuple(known.shape[1:]), seeds).to(known)
@@ -224,7 +228,7 @@ def inpaint(
     values: dict[str, Any] | None = None,
     *,
     around: Expected,
-    shape: np.ndarray | None = None,
+    shapes: Sequence[np.ndarray] | None = None,
     method: Method = "guided",
     repeats: int = 4,
     device: str = "cpu",
@@ -234,8 +238,8 @@ def inpaint(
     """Yields how far it is after each step, and returns one filling per seed, [N, 80, 96, 80]: `image`
     [80, 96, 80] outside `hole` (bool, of that shape).
 
-    around: `Frame.expected` of the brain. shape: `shape_of` the brain, [80, 96, 80], where the model draws
-    around one: sampling then begins where noise hides no more than detail.
+    around: `Frame.expected` of the brain. shapes: `shapes_of` the brain, [80, 96, 80] for each
+    seed, where the model draws around them: sampling then begins where noise hides no more than detail.
 
     method: "guided", the network that has learnt to fill holes is shown the image without the hole;
     "resample", the unconditional prior hears of the known voxels at each step, which is made `repeats` times;
@@ -244,26 +248,32 @@ def inpaint(
     """
     denoise = model.denoiser(device, precision)
     part = part_around(hole)
-    shown = _Shown.of(image, hole, around, population().typical if shape is None else shape, part)
-    start = GUIDED_START if shape is None else SHAPED_START
+    typical = [population().typical] * len(seeds)
+    shown = _Shown.of(image, hole, around, typical if shapes is None else shapes, part)
+    start = GUIDED_START if shapes is None else SHAPED_START
     chunk = batch or len(seeds)
     groups = [seeds[i : i + chunk] for i in range(0, len(seeds), chunk)]
     filled: list[np.ndarray] = []
     for number, some in enumerate(groups):
         cond = conditions(model, values or {}, len(some)).to(device)
-        for step in shown.steps(method, denoise, model.path, cond, some, steps, repeats, start):
+        for step in shown.steps(
+            method, denoise, model.path, cond, some, number * chunk, steps, repeats, start
+        ):
             x0 = torch.from_numpy(_whole(step.x0, image, hole, part))[:, None]
             yield Partway((number + step.i / step.n) / len(groups), tuple(filled), x0)
         filled.append(_whole(step.x, image, hole, part))
     return np.concatenate(filled)
 
 
-def shape_of(model: Model, image: np.ndarray, hole: np.ndarray, tell: Tell = silent) -> np.ndarray | None:
-    """What is expected of the brain `image` [80, 96, 80] in its `hole` (bool) and about it, by the model's
-    deformable template; None where it has none.
+def shapes_of(
+    model: Model, image: np.ndarray, hole: np.ndarray, seeds: Sequence[int], tell: Tell = silent
+) -> list[np.ndarray] | None:
+    """What may be expected of the brain `image` [80, 96, 80] in its `hole` (bool) and about it, by the
+    model's deformable template, once for each seed; None where it has none.
 
     The hole is closed smoothly before the template is fitted, coarsely, so that nothing in it is followed;
-    how the fitted template differs from the image at the hole's border goes on smoothly inside.
+    what is finer is drawn. How the fitted template differs from the image at the hole's border goes on
+    smoothly inside.
     """
     if FILE not in model.card.files:
         return None
@@ -271,9 +281,19 @@ def shape_of(model: Model, image: np.ndarray, hole: np.ndarray, tell: Tell = sil
     join = Membrane(hole, (image > 0) & ~hole, np.ones(3))
     closed = np.where(hole, 0, image).astype(np.float32)
     closed[hole] = join(closed).clip(0)
-    shape = template.show(template.fit(closed, tell, finest=2))
-    shape[hole] = (shape[hole] + join(closed - shape)).clip(0)
-    return shape
+    field = template.fit(closed, between(tell, 0.0, 0.3), finest=2)
+    # Closed smoothly, the hole pulled at the template: now it is closed by what was fitted to the rest.
+    closed[hole] = _joined(template.show(field), closed, hole, join)[hole]
+    field = template.fit(closed, between(tell, 0.3, 0.6), finest=2)
+    shapes = [template.show(template.varied(field, seed)) for seed in seeds]
+    return [_joined(shape, closed, hole, join) for shape in shapes]
+
+
+def _joined(shape: np.ndarray, image: np.ndarray, hole: np.ndarray, join: Membrane) -> np.ndarray:
+    """`shape` with as much added in the hole as makes it go on from the image without a step."""
+    joined = shape.copy()
+    joined[hole] = (shape[hole] + join(image - shape)).clip(0)
+    return joined
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

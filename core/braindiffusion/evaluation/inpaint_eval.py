@@ -16,7 +16,7 @@ from .. import engine
 from ..errors import BrainDiffusionError
 from ..imaging.membrane import box_around
 from ..imaging.volume import Volume
-from ..inpainting import RIM, Site, hole_in, inpaint, shape_of
+from ..inpainting import RIM, Site, hole_in, inpaint, shapes_of
 from ..models.loading import Model, load_model
 from . import implants, metrics, pictures
 from .cases import Case, normal_cases
@@ -100,10 +100,11 @@ def filled(setting: Setting, model: Model, here: Gap) -> np.ndarray:
 
     def make() -> dict[str, np.ndarray]:
         first = crc32(here.case.name.encode()) // 2
+        seeds = range(first, first + FILLINGS)
         how: dict[str, Any] = {"device": setting.plan.device, "precision": setting.plan.precision}
         steps = inpaint(
-            model, image, hole, range(first, first + FILLINGS), STEPS, around=here.case.frame.expected,
-            shape=shape_of(model, image, hole), method="resample", repeats=REPEATS,
+            model, image, hole, seeds, STEPS, around=here.case.frame.expected,
+            shapes=shapes_of(model, image, hole, seeds), method="resample", repeats=REPEATS,
             batch=setting.plan.batch, **how,
         )  # fmt: skip
         while True:

@@ -91,6 +91,11 @@ class DeformableTemplate:
         # Modes change the volumes too: the covariates make up for it.
         return self.show(self.sized(field, {name: values.get(name) for name in _SIZES}))
 
+    def varied(self, field: np.ndarray, seed: int) -> np.ndarray:
+        """`field` [3, X, Y, Z] with fine displacements as brains have them; the same seed gives the same."""
+        generator = torch.Generator().manual_seed(seed)
+        return field + self._fine(torch.randn(3, *self.mean.shape, generator=generator).numpy())
+
     def sized(self, field: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] with as much of the covariates' slopes added as brings ventricles and brain to
         the volumes in ml that are `wanted`; None is left as it is.

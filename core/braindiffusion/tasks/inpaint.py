@@ -121,7 +121,7 @@ def run(
     inputs: Mapping[str, Volume], parameters: InpaintParameters, plan: Plan
 ) -> Generator[Progress, None, Result]:
     """Fill `inputs["mask"]` in `inputs["scan"]`. Raises Refused for a mask or a scan that cannot be used."""
-    from ..inpainting import Site, hole_in, inpaint, region_on, shape_of, unseen
+    from ..inpainting import Site, hole_in, inpaint, region_on, shapes_of, unseen
 
     scan = inputs["scan"]
     region, notes = region_on(scan, inputs["mask"], parameters.label)
@@ -135,10 +135,10 @@ def run(
     yield Progress(0.4, "Fitting an average brain")
     guided = parameters.method == "guided"
     tell = between(plan.tell, 0.4, 0.45)
-    shape = None if guided else shape_of(models.prior, frame.image, hole, tell)
+    shapes = None if guided else shapes_of(models.prior, frame.image, hole, parameters.seeds(), tell)
     steps = inpaint(
         models.prior, frame.image, hole, parameters.seeds(), parameters.steps, parameters.told(),
-        around=frame.expected, shape=shape, method=parameters.method, repeats=parameters.repeats,
+        around=frame.expected, shapes=shapes, method=parameters.method, repeats=parameters.repeats,
         device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
     fillings = yield from following(steps, 0.45, 0.9, "Filling the region", partial(_preview, frame=frame))
