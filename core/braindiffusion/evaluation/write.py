@@ -26,7 +26,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
 # The model that a part measures.
 MODELS = {
     "anatomy": "brain-anatomy-2mm",
-    "prior": "t1-brain-2mm",
+    "prior": "t1-brain-2mm-generate",
     "heal": "t1-brain-2mm",
     "real": "t1-brain-2mm",
     "inpaint": "t1-brain-2mm-generate",
