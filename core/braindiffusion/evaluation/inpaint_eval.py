@@ -148,7 +148,7 @@ def measured(here: Gap, samples: np.ndarray, scan: Volume) -> dict[str, Any]:
     rivals = np.stack([fill(image, here.touched) for fill in RIVALS.values()])
     joined, others = (np.stack(site.put_in(frame, some)) / frame.scale.white for some in (samples, rivals))
     truth, region = site.data / frame.scale.white, site.region
-    images = {"guided, mean": joined.mean(0), "guided, one filling": joined[0], **dict(zip(RIVALS, others))}
+    images = {"fillings, mean": joined.mean(0), "one filling": joined[0], **dict(zip(RIVALS, others))}
     low, high = joined[:, region].min(0), joined[:, region].max(0)
     within = (low <= truth[region]) & (truth[region] <= high)
     return {
@@ -189,7 +189,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name in RIVALS:
         gain: dict[str, Any] = {"name": name}
         for figure in ("psnr", "ssim"):
-            gain[figure] = _mean(rows, lambda row, f=figure, n=name: row[f]["guided, mean"] - row[f][n])  # type: ignore[misc]
+            gain[figure] = _mean(rows, lambda row, f=figure, n=name: row[f]["fillings, mean"] - row[f][n])  # type: ignore[misc]
         against.append(gain)
     natural = [row["natural"] for row in rows]
     usual = np.percentile(natural, [2.5, 97.5])
