@@ -89,7 +89,7 @@ def test_parts_are_cut_from_all_images_alike(draw):
     whole = example(draw, "heal", 3)
     voxel = torch.arange(whole["x0"].numel(), dtype=torch.float32).view(whole["x0"].shape)
     whole |= {"x0": voxel, "guide": voxel + 1, "hole": voxel + 2, "context": voxel.repeat(3, 1, 1, 1) + 3}
-    part = prior._part(seeded(1), whole)
+    part = prior.part_of(seeded(1), whole, prior._IMAGES)
     assert part["x0"].shape == (1, *prior.PART) and part["context"].shape == (3, *prior.PART)
     for name, offset in (("guide", 1), ("hole", 2), ("context", 3)):
         assert torch.equal(part[name][0], part["x0"][0] + offset)

@@ -23,6 +23,7 @@ from .imaging.expected import Expected
 from .imaging.frame import Frame
 from .models.loading import Model
 from .nets.prior import context_of
+from .telling import finished
 
 GUIDED_START = 5.0
 """sigma at which guided sampling begins: the guide already says all that noise of this strength leaves
@@ -235,14 +236,6 @@ def composites(
     return blended, changed
 
 
-def _finish(generator: Generator[Partway, None, Healed]) -> Healed:
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
-
-
 def guided(
     model: Model,
     image: np.ndarray,
@@ -252,7 +245,7 @@ def guided(
     **how: Any,
 ) -> Healed:
     """`heal` with method "guided", without the progress."""
-    return _finish(heal(model, image, seeds, steps, values, method="guided", **how))
+    return finished(heal(model, image, seeds, steps, values, method="guided", **how))
 
 
 def partial(
@@ -264,4 +257,4 @@ def partial(
     **how: Any,
 ) -> Healed:
     """`heal` with method "partial", without the progress: one sample per level and seed, levels first."""
-    return _finish(heal(model, image, seeds, steps, method="partial", levels=levels, **how))
+    return finished(heal(model, image, seeds, steps, method="partial", levels=levels, **how))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 Tell = Callable[[float], None]
 """Takes the share that is done, 0 to 1. What it raises, such as Cancelled, ends the computation."""
@@ -15,3 +18,12 @@ def silent(share: float) -> None:
 def between(tell: Tell, low: float, high: float) -> Tell:
     """For a part of a computation: its whole is what lies between `low` and `high` of `tell`."""
     return lambda share: tell(low + (high - low) * share)
+
+
+def finished(steps: Generator[Any, None, T]) -> T:
+    """What a generator of progress returns, its progress told to nobody."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

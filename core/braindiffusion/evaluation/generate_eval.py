@@ -14,6 +14,7 @@ from ..imaging.expected import population
 from ..imaging.grid import GRID_SPACING
 from ..models.loading import Model, load_model
 from ..segment import Segmenter
+from ..telling import finished
 from . import metrics, pictures
 from .cases import normal_cases, training_maps
 from .resemblance import Scale, features, fid, kid, kid_by_chance, main_directions, nearest, variety
@@ -70,11 +71,7 @@ def _made(
         steps = generate(
             model, values, [number], STEPS, device=setting.plan.device, precision=setting.plan.precision
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return {"brain": end.value[0]}
+        return {"brain": finished(steps)[0]}
 
     made = []
     for number, values in enumerate(asked):

@@ -18,6 +18,7 @@ from ..imaging.membrane import box_around
 from ..imaging.volume import Volume
 from ..inpainting import RIM, Site, hole_in, inpaint, shapes_of
 from ..models.loading import Model, load_model
+from ..telling import finished
 from . import implants, metrics, pictures
 from .cases import Case, normal_cases
 from .setting import Setting, key_of
@@ -107,11 +108,7 @@ def filled(setting: Setting, model: Model, here: Gap) -> np.ndarray:
             shapes=shapes_of(model, image, hole, seeds), method="resample", repeats=REPEATS,
             batch=setting.plan.batch, **how,
         )  # fmt: skip
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return {"samples": end.value[:, hole]}
+        return {"samples": finished(steps)[:, hole]}
 
     key = key_of(model.card.sha256, repr((FILLINGS, STEPS, REPEATS)), image.tobytes(), hole.tobytes())
     kept = setting.cached(f"inpaint-{here.case.name}-{here.size_ml:g}", key, make)

@@ -21,9 +21,10 @@ from ..imaging.grid import GRID_SPACING
 from ..models.loading import Model, load_model
 from ..nets.deformable import FILE
 from ..segment import Segmenter
+from ..telling import finished
 from . import metrics, pictures
 from .cases import Case, normal_cases, training_maps
-from .setting import Setting, finished
+from .setting import Setting
 
 STEPS = 20
 SIGMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 40.0)

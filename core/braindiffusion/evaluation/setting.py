@@ -10,12 +10,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from ..paths import resources
 from ..plan import Plan
 
 Arrays = dict[str, np.ndarray]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,12 +142,3 @@ def _processor() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-
-
-def finished(steps: Generator[Any, None, T]) -> T:
-    """What a generator of progress returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

@@ -178,7 +178,7 @@ class PriorNet(nn.Module):
         )
         emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
         # Maps that are empty, as all but two are without a guide, need no multiplying.
-        live = [n for n in range(full.shape[1]) if bool((full[:, n] != 0).any() or (fine[:, n] != 0).any())]
+        live = [0, *(n + 1 for n in range(shown.shape[1]) if bool(shown[:, n].any()))]
         h = _shown_to(self.stem, _repeated(fold, full[:, live], self.folds), live)
         skips = []
         for level, down in zip(self.encoder, self.down):

@@ -47,10 +47,8 @@ COVARIATES = tuple(_narrowed(covariate) for covariate in prior.COVARIATES)
 SIGMA_DATA = 0.06
 """Standard deviation of brains around the template in their shape, about, where white matter is 1."""
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0
-PART = (64, 80, 64)
-"""Most steps see this much of a brain."""
 WHOLE = 0.25
-"""Share of the steps that see all of it."""
+"""Share of the steps that see all of a brain; others see a part of the prior's size."""
 SLIPPED, FARTHEST_SLIP, SLIP_WIDTH = 0.5, 0.5, 4.0
 """Share of examples whose template slips a little, by how many voxels at most (root mean square), over how
 many voxels: drawn shapes have folds that fit less well than those that registration found.
@@ -84,7 +82,7 @@ class Draw:
     def __call__(self, generator: Generator) -> Batch:
         example = self._example(generator)
         if not chance(generator, WHOLE):
-            example = _part(generator, example)
+            example = prior.part_of(generator, example, ("x0", "expected"))
         noise = torch.randn(example["x0"].shape, generator=generator)
         return example | {"sigma": torch.tensor(noise_level(generator)), "noise": noise}
 
@@ -109,15 +107,6 @@ class Draw:
             slip = smooth_field(generator, GRID_SHAPE, SLIP_WIDTH, 3)
             points = points + uniform(generator, 0, FARTHEST_SLIP) * slip
         return warp(self.mean, points)[0]
-
-
-def _part(generator: Generator, example: Batch) -> Batch:
-    """A part of an example of the size PART, anywhere."""
-    firsts = [
-        int(torch.randint(side - size + 1, (), generator=generator)) for side, size in zip(GRID_SHAPE, PART)
-    ]
-    slices = [slice(first, first + size) for first, size in zip(firsts, PART)]
-    return example | {key: example[key][(slice(None), *slices)] for key in ("x0", "expected")}
 
 
 def noise_level(generator: Generator) -> float:

@@ -9,7 +9,7 @@ with implanted lesions (heal), the brain as it is (heal: must come back unchange
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Draw:
         modes.append("generate" if chance(generator, 0.5) else _pick(generator, GUIDES))
         some = [self._example(generator, mode) for mode in modes]
         if not chance(generator, WHOLE):
-            some = [_part(generator, example) for example in some]
+            some = [part_of(generator, example, _IMAGES) for example in some]
         some = [_noised(generator, example) for example in some]
         return {key: torch.stack([example[key] for example in some]) for key in KEYS}
 
@@ -165,13 +165,13 @@ _IMAGES = ("x0", "guide", "hole", "context")
 KEYS = (*_IMAGES, "has_guide", "covariates", "known", "real", "sigma", "noise")
 
 
-def _part(generator: Generator, example: Batch) -> Batch:
-    """A part of an example of the size PART, anywhere."""
+def part_of(generator: Generator, example: Batch, images: Sequence[str]) -> Batch:
+    """A part of an example of the size PART, anywhere; `images` are its keys that lie on the grid."""
     firsts = [
         int(torch.randint(side - size + 1, (), generator=generator)) for side, size in zip(GRID_SHAPE, PART)
     ]
     slices = [slice(first, first + size) for first, size in zip(firsts, PART)]
-    return example | {key: example[key][(slice(None), *slices)] for key in _IMAGES}
+    return example | {key: example[key][(slice(None), *slices)] for key in images}
 
 
 def _noised(generator: Generator, example: Batch) -> Batch:
