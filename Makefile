@@ -46,12 +46,16 @@ screenshots: $(VENV)/.ready-desktop
 
 # VTK and Slicer keep singletons as long as a process lives: each family of the viewers' tests has one of its own.
 VIEWERS := host module window
+FAST := $(RUN)/python -m pytest -q -m "not slow"
+SHARED := --numprocesses auto --maxprocesses 4
 test: lint types
 ifdef TESTS
-	$(RUN)/python -m pytest -q -m "not slow" $(TESTS)
+	$(FAST) $(TESTS)
 else
-	$(RUN)/python -m pytest -q -m "not slow" $(VIEWERS:%=--ignore-glob='*/test_%*.py')
-	set -e; for family in $(VIEWERS); do $(RUN)/python -m pytest -q -m "not slow" tests/test_$$family*.py; done
+	$(FAST) $(SHARED) --dist worksteal $(VIEWERS:%=--ignore-glob='*/test_%*.py')
+	$(FAST) tests/test_host*.py
+	$(FAST) $(SHARED) --dist loadfile tests/test_module*.py
+	$(FAST) tests/test_window*.py # one at a time: it takes the time in which the window answers
 endif
 
 slow: $(VENV)/.ready-test

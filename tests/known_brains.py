@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 from brain_scans import INDEX, INSIDE, POSE, SHAPE, WHITE, frame_of, oblique_affine
 from braindiffusion import generating, segment
 from braindiffusion.anatomy import VENTRICLES
+from braindiffusion.diffusion.path import VarianceExploding
 from braindiffusion.imaging.atlas import atlas
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE, VOXEL_ML, sample
@@ -22,12 +23,14 @@ from braindiffusion.imaging.volume import Volume
 from braindiffusion.models import loading
 from braindiffusion.models.card import Card
 from braindiffusion.segment import Segmentation
-from braindiffusion.tasks.generate import MODEL
+from braindiffusion.tasks.generate import DETAIL_MODEL, MODEL
 from braindiffusion.telling import Tell, silent
 from braindiffusion.training.prior import COVARIATES
 
 FLUID, USUAL_ML, SHADE = 0.25, 25.0, 0.03
 """Intensity of fluid; ventricles of who is not described; SD of each voxel around the mean."""
+STRIPE = 0.1
+"""By which share the detail at 1 mm darkens every second voxel along x."""
 
 
 @lru_cache(maxsize=1)
@@ -75,6 +78,12 @@ class KnownBrains:
         gain = node.alpha * SHADE**2 / (node.alpha**2 * SHADE**2 + node.sigma**2)
         return centre + gain * (x - node.alpha * centre)
 
+    def detail(self, x, node, seen):
+        """Whatever the coarse brain expects, a little darker in every second voxel of 1 mm."""
+        darker = torch.ones_like(x)
+        darker[:, :, ::2] -= STRIPE
+        return seen.expected * darker
+
     def frame(self, scan: Volume, tell: Tell = silent) -> Frame:
         return replace(frame_of(scan), to_template=np.eye(4))
 
@@ -88,7 +97,7 @@ class KnownBrains:
         fluid = (shown < 0.45 * np.percentile(shown, 99.5)) & (_chance() > 0.005)
         labels = np.where(fluid, INDEX["left", "lateral ventricle"], INDEX["left", "cerebral cortex"])
         labels = (labels * (frame.image > 0)).astype(np.uint8)
-        return Segmentation(labels, (labels > 0).astype(np.float32), frame.affine @ frame.index, 0.9)
+        return Segmentation.certain(labels, frame.affine @ frame.index, 0.9)
 
 
 def card(name: str) -> Card:
@@ -103,7 +112,15 @@ def installed(patch: pytest.MonkeyPatch) -> KnownBrains:
     """Put them in the place of the networks, and the brains' place, which is known, for registration."""
     world = KnownBrains()
     prior = loading.Model(card(MODEL), torch.nn.Identity(), None)
-    models = {MODEL: prior, "brain-anatomy-2mm": SimpleNamespace(card=world.card)}
+    models = {
+        MODEL: prior,
+        DETAIL_MODEL: SimpleNamespace(
+            card=card(DETAIL_MODEL),
+            path=VarianceExploding(0.01, 0.5),
+            detail_denoiser=lambda device, precision: world.detail,
+        ),
+        "brain-anatomy-2mm": SimpleNamespace(card=world.card),
+    }
     patch.setattr(loading, "load_model", lambda name: models[name])
     patch.setattr(loading.Model, "denoiser", lambda self, device, precision: world.denoise)
     patch.setattr(segment.Segmenter, "load", lambda device, precision, model: world)

@@ -209,7 +209,7 @@ def test_evaluate_measures_what_its_options_say(monkeypatch, capsys):
     assert one_sentence(said) and "braindiffusion evaluate --help" in said and len(calls) == 1
     assert cli.main(["evaluate", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(option in said for option in ("--only", "--quick", "--dae", "--folder", "--docs"))
+    assert all(option in said for option in ("--only", "--quick", "--baselines", "--folder", "--docs"))
 
 
 def test_outside_a_checkout_pages_go_to_the_working_directory(tmp_path, monkeypatch):

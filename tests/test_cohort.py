@@ -15,6 +15,7 @@ from braindiffusion import cli, cohort, engine
 from braindiffusion.errors import BrainDiffusionError, Cancelled, WrongParameters
 from braindiffusion.models import card
 from known_brains import KnownBrains, installed
+from known_brains import card as known_card
 
 FAST = {"steps": 3}
 TABLE = """participant_id,age,sex,ventricles,brain,seed
@@ -72,6 +73,21 @@ def test_a_row_has_the_voxels_of_the_same_request(world, table, tmp_path):
     asked = {"age": 30, "sex": "female", "ventricles": 20, "samples": 1, "seed": 5, **FAST}
     alone = engine.run("generate", {}, asked, device="cpu", threads=1)
     np.testing.assert_array_equal(brain_of(tmp_path / "dataset", "sub-01"), alone["brains"].volumes[0].data)
+
+
+def test_a_cohort_at_1_mm_names_both_models_and_is_not_mixed_with_one_at_2_mm(world, tmp_path, monkeypatch):
+    table, folder = tmp_path / "table.csv", tmp_path / "dataset"
+    table.write_text("participant_id,age\n01,30\n", encoding="utf-8")
+    monkeypatch.setattr(card, "folder_of", lambda name: name)
+    monkeypatch.setattr(card, "read_card", known_card)
+    fine = FAST | {"voxel_size": 1}
+    assert statuses(cohort.make(table, folder, fine)) == {"sub-01": "made"}
+    assert brain_of(folder, "sub-01").shape == (160, 192, 160)
+    sidecar = json.loads((folder / "sub-01" / "anat" / "sub-01_desc-synthetic_T1w.json").read_text())
+    assert sidecar["Request"]["detail_sha256"] == sidecar["Provenance"]["detail_model"]["sha256"]
+    assert statuses(cohort.make(table, folder, fine)) == {"sub-01": "kept"}
+    (outcome,) = cohort.make(table, folder, FAST)
+    assert outcome.status == "failed" and "made with another voxel size" in outcome.message
 
 
 def test_seeds_belong_to_names_so_that_rows_can_be_moved_and_added(table, tmp_path):

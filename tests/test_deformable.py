@@ -14,6 +14,7 @@ from braindiffusion.errors import Cancelled
 from braindiffusion.imaging.demons import register
 from braindiffusion.nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged
 from braindiffusion.nets.warping import growth, inverse, mirrored, pull
+from braindiffusion.plan import Plan
 from braindiffusion.training.fields import diffeomorphism
 from braindiffusion.training.template import fitted
 
@@ -96,7 +97,9 @@ def test_registration_finds_how_far_a_ball_was_moved():
     )
     assert field[0][edge].mean() == pytest.approx(2, abs=0.3)
     assert field[1][edge].mean() == pytest.approx(-1, abs=0.3)
-    assert np.array_equal(field, register(ball(), ball(shift=(2, -1, 0))))
+    for threads in (1, 3):
+        with Plan(threads=threads).applied():
+            assert np.array_equal(field, register(ball(), ball(shift=(2, -1, 0))))
 
 
 def test_registration_tells_how_far_it_is_and_can_be_cancelled():
@@ -148,6 +151,18 @@ def test_the_same_seed_draws_the_same_brain(template: DeformableTemplate):
     assert not np.array_equal(template.draw(wanted, 5), template.draw(wanted, 6))
 
 
+def test_variants_differ_in_fine_shape_and_each_belongs_to_its_seed(template: DeformableTemplate):
+    field = template.field(np.ones(4), np.zeros(len(template.modes)))
+    rough = replace(template, fine=np.full_like(template.fine, 0.3))
+    first, other = rough.variants(field, [1, 2])
+    assert np.array_equal(rough.variants(field, [2])[0], other) and not np.array_equal(first, other)
+    shown = rough.show(field)
+    away = [float(np.abs(image - shown).mean()) for image in (first, other)]
+    assert 0 < min(away) and max(away) < 0.1 * shown.mean()
+    plain = replace(template, fine=np.zeros_like(template.fine))
+    assert np.array_equal(plain.variants(field, [1])[0], shown)
+
+
 def test_unknown_covariates_are_drawn_as_they_go_with_the_known(template: DeformableTemplate):
     correlation = np.eye(4)
     correlation[0, 3] = correlation[3, 0] = 0.8
@@ -177,3 +192,42 @@ def test_a_saved_template_draws_the_same_brains(template: DeformableTemplate, tm
     again = tmp_path / "again.npz"
     loaded.save(again)
     assert np.array_equal(DeformableTemplate.load(again).draw({"brain": 1000}, 3), after)
+
+
+def test_a_training_brain_is_like_itself_and_not_like_its_mirror_image(template: DeformableTemplate):
+    alike = template.likeness(template.seen)
+    assert np.diag(alike) == pytest.approx(1)
+    assert alike.max() < 1 + 1e-6 and np.allclose(alike, alike.T)
+    assert len(template.seen) == 2 * 24, "mirror images count as brains"
+
+
+def test_likeness_is_the_cosine_of_the_fields_inside_the_brain(template: DeformableTemplate):
+    inside = coarsened((template.mean > 0).astype(np.float32))
+    basis = np.concatenate([template.slopes, template.modes])
+    fields = np.tensordot(template.seen[[0, 5]], basis, 1) * np.sqrt(inside)
+    first, other = fields.reshape(2, -1)
+    cosine = (first * other).sum() / np.sqrt((first**2).sum() * (other**2).sum())
+    assert template.likeness(template.seen[:1])[0, 5] == pytest.approx(cosine, abs=1e-4)
+
+
+def test_no_shape_is_drawn_that_is_a_training_brains(template: DeformableTemplate):
+    """Unguarded, some of these shapes are nearer to a training brain than such brains are to each other."""
+    z = np.zeros(len(FEATURES))
+    guarded, free = template, replace(template, seen=template.seen[:0])
+    limit = template.likeness_of_brains
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(20):
+        for guard, some in ((True, guarded), (False, free)):
+            scores = some._nobodys(z, torch.Generator().manual_seed(seed))
+            found[guard].append(template.likeness(np.concatenate([z, scores])[None]).max())
+    assert sum(near > limit for near in found[True]) < sum(near > limit for near in found[False])
+    assert np.mean(found[True]) < np.mean(found[False])
+    again = guarded._nobodys(z, torch.Generator().manual_seed(3))
+    assert np.array_equal(again, guarded._nobodys(z, torch.Generator().manual_seed(3)))
+
+
+def test_what_is_known_of_training_brains_is_kept(template: DeformableTemplate, tmp_path):
+    template.save(tmp_path / "template.npz")
+    again = DeformableTemplate.load(tmp_path / "template.npz")
+    assert np.allclose(again.seen, template.seen, atol=1e-5)
+    assert again.likeness_of_brains == pytest.approx(template.likeness_of_brains, abs=0.02)

@@ -356,10 +356,13 @@ class TestPlan:
 
     def test_applied_sets_threads_and_puts_them_back(self):
         torch = pytest.importorskip("torch")
-        before = torch.get_num_threads()
-        with Plan(threads=before + 1).applied():
-            assert torch.get_num_threads() == before + 1 and torch.backends.cudnn.deterministic
-        assert torch.get_num_threads() == before and not torch.backends.cudnn.deterministic
+        itk = pytest.importorskip("SimpleITK").ProcessObject
+        before = torch.get_num_threads(), itk.GetGlobalDefaultNumberOfThreads()
+        with Plan(threads=before[0] + 1).applied():
+            assert torch.get_num_threads() == before[0] + 1 and torch.backends.cudnn.deterministic
+            assert itk.GetGlobalDefaultNumberOfThreads() == before[0] + 1
+        assert (torch.get_num_threads(), itk.GetGlobalDefaultNumberOfThreads()) == before
+        assert not torch.backends.cudnn.deterministic
 
 
 def test_cores_obey_the_environment(monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from braindiffusion.cli_evaluate import add_evaluation_options
-from braindiffusion.evaluation import baselines, cases, crossfit, judged, run, write
+from braindiffusion.evaluation import baselines, cases, crossfit, judged, run, sections, write
 from braindiffusion.evaluation.cases import Case
 from braindiffusion.evaluation.implants import Lesion
 from braindiffusion.evaluation.parts import PARTS
@@ -22,6 +22,7 @@ from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
 from braindiffusion.imaging.intensity import TissueScale
 from braindiffusion.models.card import folder_of, read_card
+from braindiffusion.nets.correspondence import Correspondence
 from braindiffusion.plan import Plan
 
 
@@ -53,9 +54,18 @@ def _case(subject: str, seed: int, contrast: float = 0.0) -> Case:
 
 @pytest.fixture(scope="module")
 def set_of_cases() -> list[Case]:
-    names = [f"sub-{n}" for n in range(3)]
+    names = [f"sub-{n}" for n in range(5)]
     normal = [_case(name, n) for n, name in enumerate(names)]
     return normal + [_case(name, n, 0.6) for n, name in enumerate(names)]
+
+
+class Here:
+    """Places of brains that all lie on the mean brain."""
+
+    brain = (_brain(0) > 0).astype(np.float32)
+
+    def __call__(self, case: Case) -> Correspondence:
+        return Correspondence(np.zeros((3, *GRID_SHAPE), np.float32))
 
 
 def _copy(case: Case) -> Healed:
@@ -64,11 +74,11 @@ def _copy(case: Case) -> Healed:
 
 def test_a_brain_is_never_judged_by_what_was_fitted_on_it(set_of_cases):
     """A normal brain changed beyond recognition changes how others are judged, never how its copies are."""
-    before = crossfit.against_normal(set_of_cases, _copy)
+    before = crossfit.against_normal(set_of_cases, _copy, Here())
     strange = _case("sub-2", 2)
     strange = replace(strange, frame=_frame(strange.image + 2.0 * (_brain(99) > 1.05) * (strange.image > 0)))
     changed = [strange if case.name == "sub-2-0" else case for case in set_of_cases]
-    after = crossfit.against_normal(changed, _copy)
+    after = crossfit.against_normal(changed, _copy, Here())
     assert after.thresholds["sub-2"] == before.thresholds["sub-2"]
     assert np.array_equal(after.maps["sub-2-1"], before.maps["sub-2-1"])
     assert not np.array_equal(after.maps["sub-1-1"], before.maps["sub-1-1"])
@@ -86,12 +96,12 @@ def test_folds_hold_whole_brains():
 
 
 def test_an_obvious_lesion_is_found_counted_and_scored(set_of_cases):
-    scored = crossfit.against_normal(set_of_cases, _copy)
+    scored = crossfit.against_normal(set_of_cases, _copy, Here())
     row = judged.table(judged.judge("perfect", "", set_of_cases, scored))
     assert row["auprc"] > 0.95 and row["best_threshold_dice"] > 0.85 and row["dice"] > 0.3
-    assert row["cases"] == 3 and row["normal_brains"] == 3
+    assert row["cases"] == 5 and row["normal_brains"] == 5
     small, middle, large = row["sensitivity"]
-    assert (middle["found"], middle["lesions"]) == (3, 3) and small["lesions"] == large["lesions"] == 0
+    assert (middle["found"], middle["lesions"]) == (5, 5) and small["lesions"] == large["lesions"] == 0
     assert row["false_interval"][0] <= row["false_rate"] <= row["false_interval"][1]
 
 
@@ -101,7 +111,7 @@ def test_voxels_of_unwanted_lesions_do_not_count(set_of_cases):
     whole = counted[0].histogram(lambda lesion: True)
     none = counted[0].histogram(lambda lesion: False)
     assert whole.lesion.sum() == 216 and none.lesion.sum() == 0
-    assert whole.normal.sum() == none.normal.sum() == (set_of_cases[3].brain.sum() - 216)
+    assert whole.normal.sum() == none.normal.sum() == (set_of_cases[5].brain.sum() - 216)
 
 
 def test_a_better_method_is_better_with_an_interval(set_of_cases):
@@ -149,7 +159,7 @@ def test_a_frame_survives_the_cache(tmp_path):
 
 
 def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
-    empty = write.page(tmp_path)
+    empty = write.page(tmp_path / "results")
     assert empty.count("Not measured yet") == len(PARTS) and "--only heal" in empty
     prior = {
         "steps": 20,
@@ -170,13 +180,36 @@ def test_the_page_says_what_was_not_measured_and_hides_no_failure(tmp_path):
     }
     setting = Setting(tmp_path, tmp_path, tmp_path, tmp_path, Plan())
     setting.keep("prior", prior, 61)
-    page = write.page(tmp_path)
+    page = write.page(tmp_path / "results")
     assert page.count("Not measured yet") == len(PARTS) - 1
-    assert "| Seconds per sample of 20 steps | ≤ 6 | 7.2 | **no** |" in page
+    assert "| Seconds per sample of 20 steps | ≤ 6 | 7.2 | **no** | prior |" in page
     assert "3.2" in page and "0.87" in page and "1 minutes" in page
-    kept = json.loads((tmp_path / "prior.json").read_text(encoding="utf-8"))
+    kept = json.loads((tmp_path / "results" / "prior.json").read_text(encoding="utf-8"))
     assert kept["machine"]["threads"] == 1
     assert kept["models"]["t1-brain-2mm"] == read_card(folder_of("t1-brain-2mm")).sha256
+
+
+def test_the_page_keeps_what_it_said_of_a_part_that_has_no_figures_here(tmp_path):
+    before = """# Results
+
+|  | goal | measured | met | part |
+|---|---|---|---|---|
+| Healing | above 0 | 0.1 | yes | heal |
+| Samples | 6 | 9.9 | **no** | prior |
+
+## Healing
+
+Said of healing.
+
+## Real cases
+
+Said of real cases.
+"""
+    page = write.page(tmp_path / "nothing", before)
+    assert "| Healing | above 0 | 0.1 | yes | heal |" in page and "Said of real cases." in page
+    assert page.count("Said of healing.") == 1 and page.count("Not measured yet") == len(PARTS) - 2
+    assert page.index("9.9") < page.index("| Healing"), "rows stand in the order of the parts"
+    assert write.page(tmp_path / "nothing", page) == page
 
 
 def test_a_quick_run_is_kept_apart_and_says_so(tmp_path, monkeypatch):
@@ -193,3 +226,11 @@ def test_a_quick_run_is_kept_apart_and_says_so(tmp_path, monkeypatch):
     add_evaluation_options(command)
     with pytest.raises(SystemExit):
         run.measure(command.parse_args(words))
+
+
+def test_what_every_verdict_says_is_said_once():
+    said = ["Early networks. Looks well, z 1.5.", "Differs everywhere. Early networks."]
+    shared = sections._in_common(said)
+    assert shared == ["Early networks."] and sections._in_common(said[:1]) == []
+    row = {"verdict": said[1], "strongest": []}
+    assert sections._words(row, shared) == "Differs everywhere. Nothing was found."

@@ -25,7 +25,7 @@ def brains(n: int, seed: int, noise: float = 0.05) -> list[np.ndarray]:
 
 @pytest.fixture
 def setting(tmp_path) -> Setting:
-    return Setting(tmp_path, tmp_path, tmp_path / "pictures", tmp_path, Plan())
+    return Setting(tmp_path, tmp_path, tmp_path, tmp_path, Plan())
 
 
 def test_requests_lie_inside_the_training_ranges_and_are_always_the_same():
@@ -49,7 +49,7 @@ def test_volumes_that_are_what_was_asked_for_have_r_and_slope_of_one(setting, mo
 
 def test_the_page_of_made_up_brains(setting):
     training, real = brains(4, 1), brains(4, 2)
-    made = [*brains(3, 3, noise=0.2), training[2][::-1]]
+    made, vae = [*brains(3, 3, noise=0.2), training[2][::-1]], brains(4, 5, noise=0)
     content = {
         "brains": 4,
         "steps": 20,
@@ -58,19 +58,21 @@ def test_the_page_of_made_up_brains(setting):
             for name in ("ventricles", "ventricles, by threshold", "brain")
         },
         "effects": [{"age": 19, "sex": "female", "brains": 5, "ventricles": 14.2, "brain": 1044.0}],
-        "realism": realism(made, real, training),
+        "realism": realism({"made": made, "vae": vae}, real, training),
         "variety": {name: generate_eval._summary(variety(some)) for name, some in
-                    (("made", made), ("real", training))},
+                    (("made", made), ("vae", vae), ("real", training))},
         "privacy": privacy(setting, made, training),
-        "spectrum": spectrum(made, [*real, *training]),
+        "spectrum": {name: spectrum(some, [*real, *training]) for name, some in
+                     (("made", made), ("vae", vae))},
     }  # fmt: skip
     assert content["privacy"]["made"]["highest"] == pytest.approx(1), "the mirrored copy is found"
     assert (setting.pictures / "nearest.png").is_file()
     assert content["realism"]["made"]["kid"] > content["realism"]["train"]["kid"]
-    assert content["spectrum"]["fine_ratio"] > 1, "noise is power in fine detail"
+    assert content["spectrum"]["made"]["fine_ratio"] > 1 > content["spectrum"]["vae"]["fine_ratio"]
     setting.keep("generate", content, 60)
-    page = write.page(setting.folder)
-    assert "| Generated brains, ventricles, slope | 0.8 to 1.2 | 0.70 | **no** |" in page
-    assert "| Generated brains, ventricles, r | ≥ 0.90 | 0.95 | yes |" in page
+    page = write.page(setting.results)
+    assert "| Generated brains, ventricles, slope | 0.8 to 1.2 | 0.70 | **no** | generate |" in page
+    assert "| Generated brains, ventricles, r | ≥ 0.90 | 0.95 | yes | generate |" in page
     assert "| Generated brains, most similar training brain, r |" in page
+    assert page.count("variational autoencoder") >= 3 and "baseline-vae-2mm" in page
     assert "| 19 years, female | 5 | 14 | 1044 |" in page and "(pictures/nearest.png)" in page

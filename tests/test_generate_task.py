@@ -9,18 +9,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 
 import braindiffusion
 from braindiffusion import cli, engine, generating
 from braindiffusion.diffusion.noise import sample_seeds
 from braindiffusion.errors import Cancelled, WrongParameters
-from braindiffusion.imaging.grid import GRID_AFFINE, GRID_SHAPE
+from braindiffusion.imaging.grid import FINE_AFFINE, FINE_SHAPE, GRID_AFFINE, GRID_SHAPE
 from braindiffusion.models import loading
 from braindiffusion.models.card import folder_of, read_card
+from braindiffusion.nets.detail import coarsened
 from braindiffusion.result import Result
 from braindiffusion.tasks import base
-from braindiffusion.tasks.generate import MODEL, TASK, GenerateParameters, memory
-from known_brains import SHADE, KnownBrains, installed, mean_brain
+from braindiffusion.tasks.generate import DETAIL_MODEL, MODEL, TASK, GenerateParameters, memory
+from known_brains import SHADE, STRIPE, KnownBrains, installed, mean_brain
 
 FAST = {"samples": 2, "steps": 6}
 
@@ -65,6 +67,35 @@ def test_each_brain_lies_in_template_space_and_says_that_it_is_made_up(world, tm
     for picture in ("scatter.png", "picture.png"):
         assert (folder / picture).read_bytes()[:4] == b"\x89PNG"
     assert (folder / "volumes.csv").read_text(encoding="utf-8").startswith("sample,seed,age (years)")
+
+
+def test_at_1_mm_every_image_lies_on_the_fine_grid_and_the_volumes_stay(world, tmp_path):
+    coarse, fine = generate(ventricles=30), generate(ventricles=30, voxel_size=1)
+    assert fine["volumes"].rows == coarse["volumes"].rows and fine.plausible
+    assert fine.provenance["detail_model"] == {"name": DETAIL_MODEL, "sha256": DETAIL_MODEL[0] * 64}
+    assert "detail_model" not in coarse.provenance
+    for name in ("mean", "spread"):
+        assert fine[name].volume.data.shape == FINE_SHAPE
+    for small, large in zip(coarse["brains"].volumes, fine["brains"].volumes, strict=True):
+        np.testing.assert_array_equal(large.affine, FINE_AFFINE)
+        blocks = large.data.reshape(80, 2, 96, 2, 80, 2).mean((1, 3, 5))
+        inner = binary_erosion(small.data > 0, iterations=3)
+        assert np.abs(blocks - (1 - STRIPE / 2) * small.data)[inner].mean() < 0.03
+        stripes = large.data[1::2] - large.data[::2]
+        assert stripes[inner.repeat(2, 1).repeat(2, 2)].mean() > STRIPE / 2, "what only 1 mm can show"
+    image = nib.load(fine.save(tmp_path / "out") / "brains_synthetic.nii.gz")
+    assert image.shape == (*FINE_SHAPE, 2) and image.header["sform_code"] == 4
+    np.testing.assert_array_equal(image.affine, FINE_AFFINE)
+    assert bytes(image.header["descrip"]).startswith(b"SYNTHETIC")
+
+
+def test_the_preview_goes_on_while_detail_is_drawn(world):
+    steps = []
+    engine.run("generate", {}, FAST | {"voxel_size": 1}, threads=1, device="cpu", on_progress=steps.append)
+    shown = [step for step in steps if step.preview is not None]
+    assert {step.preview.data.shape for step in shown} == {GRID_SHAPE, FINE_SHAPE}
+    assert shown[-1].stage == "Drawing detail at 1 mm"
+    assert [step.fraction for step in steps] == sorted(step.fraction for step in steps)
 
 
 def test_command_line_and_python_give_the_same_voxels(world, tmp_path, capsys):
@@ -172,7 +203,9 @@ def test_the_panel_has_labels_units_and_ranges_of_the_models_card():
         assert f"{known.low:g} to {known.high:g} {known.unit}" in shown["description"]
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 65}, {"age": -1}, {"sex": "other"}, {"ventricles": 1000}])
+@pytest.mark.parametrize(
+    "wrong", [{"samples": 65}, {"age": -1}, {"sex": "other"}, {"ventricles": 1000}, {"voxel_size": 3}]
+)
 def test_what_cannot_be_meant_is_refused_in_a_sentence(wrong):
     with pytest.raises(WrongParameters, match=f"'{next(iter(wrong))}'"):
         GenerateParameters.parse(wrong)
@@ -182,6 +215,8 @@ def test_memory_grows_with_what_is_computed_at_once():
     plain, guided = (GenerateParameters(guidance=weight) for weight in (1.0, 2.0))
     assert memory({}, plain, 2, "fp32") > memory({}, plain, 1, "fp32") > memory({}, plain, 1, "bf16")
     assert memory({}, guided, 1, "fp32") > memory({}, plain, 1, "fp32")
+    fine = GenerateParameters(samples=16, voxel_size=1)
+    assert memory({}, plain, 1, "fp32") < memory({}, fine, 1, "fp32") < 8 * 2**30
 
 
 @pytest.mark.slow
@@ -194,3 +229,17 @@ def test_the_shipped_model_makes_marked_brains_on_the_grid_with_measured_volumes
     (row,) = result["volumes"].rows
     assert row["intracranial_ml"] > row["brain_ml"] > 0
     assert result.provenance["model"]["sha256"] == read_card(folder_of(MODEL)).sha256
+
+
+@pytest.mark.slow
+def test_the_shipped_models_make_a_brain_at_1_mm_around_the_one_at_2_mm():
+    asked = {"age": 30, "sex": "female", "samples": 1, "steps": 3}
+    coarse, fine = (
+        engine.run("generate", {}, asked | size, device="cpu") for size in ({}, {"voxel_size": 1})
+    )
+    (small,), (large,) = coarse["brains"].volumes, fine["brains"].volumes
+    assert large.data.shape == FINE_SHAPE and large.data.min() == 0 and large.data.max() > 0.5
+    again = coarsened(torch.from_numpy(large.data)[None, None])[0, 0].numpy()
+    assert np.sqrt(np.square(again - small.data)[small.data > 0].mean()) < 0.05
+    assert fine.provenance["detail_model"]["sha256"] == read_card(folder_of(DETAIL_MODEL)).sha256
+    assert fine["volumes"].rows == coarse["volumes"].rows

@@ -35,6 +35,7 @@ def draw() -> generate.Draw:
         features=np.column_stack([np.zeros(4), np.ones(4), np.eye(4)]),
         parts=np.zeros((2, *GRID_SHAPE)),
         ml=np.ones(2),
+        seen=np.zeros((0, 5)),
     )
     towards = torch.zeros(3, *GRID_SHAPE)
     towards[0] = 3

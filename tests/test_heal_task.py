@@ -33,17 +33,18 @@ from brain_scans import (
     to_patient,
     with_lesion,
 )
-from braindiffusion import cli, engine, healing, segment
+from braindiffusion import cli, engine, healing, heatmap, segment
 from braindiffusion.anatomy import VENTRICLES
 from braindiffusion.diffusion.noise import LARGEST_SEED
 from braindiffusion.errors import BrainDiffusionError, Cancelled, Refused, WrongParameters
 from braindiffusion.healing import GUIDED_START, PARTIAL_LEVELS, composites
-from braindiffusion.heatmap import NormalMaps
 from braindiffusion.imaging.frame import Frame
 from braindiffusion.imaging.grid import GRID_AFFINE, sample
+from braindiffusion.imaging.template import template
 from braindiffusion.imaging.volume import Volume
 from braindiffusion.models import loading
 from braindiffusion.models.card import Card
+from braindiffusion.normal import NormalMaps
 from braindiffusion.paths import resources
 from braindiffusion.plan import make_plan
 from braindiffusion.result import Result
@@ -89,7 +90,7 @@ class World:
     def segment(self, frame: Frame, data: np.ndarray, tell: Tell = silent) -> Segmentation:
         to_template = np.linalg.inv(POSE @ SIZE @ GRID_AFFINE) @ frame.affine @ frame.index
         there = sample(labels(self.ventricle_mm), to_template, GRID_SHAPE, order=0)
-        return Segmentation(there, (there > 0).astype(np.float32), frame.affine @ frame.index, 0.9)
+        return Segmentation.certain(there, frame.affine @ frame.index, 0.9)
 
     def segment_model(self, image: torch.Tensor, frame: Frame, tell: Tell = silent) -> Segmentation:
         return self.segment(frame, image.numpy())
@@ -115,12 +116,14 @@ def prior(tmp_path_factory) -> loading.Model:
     """A prior whose normal brains differ by 5 % of white matter, with a calibrated threshold of 4."""
     folder = tmp_path_factory.mktemp("prior")
     deviation = np.full(GRID_SHAPE, 0.05, np.float32)
-    NormalMaps(0 * deviation, deviation, 4.0, 12).save(folder / "normal-guided.safetensors")
+    alike = np.array([2 * np.log(0.05), *[0.0] * 14])
+    normal = NormalMaps(template().t1, 0 * deviation, deviation, alike, 4.0, 12, 0.6)
+    normal.save(folder / "normal-guided.npz")
     card = Card(
         name="t1-brain-2mm", title="", intended_use="", not_for="", frame={}, training={}, licence="",
         architecture={}, path={"kind": "edm", "sigma_min": 0.01, "sigma_max": 80.0}, parameters=0,
         covariates=[covariate.to_json() for covariate in COVARIATES], fingerprint=[], sha256="a" * 64,
-        files={"normal-guided.safetensors": "b" * 64},
+        files={"normal-guided.npz": "b" * 64},
     )  # fmt: skip
     return loading.Model(card, torch.nn.Identity(), folder)
 
@@ -131,7 +134,8 @@ def installed(patch: pytest.MonkeyPatch, prior: loading.Model) -> World:
     priors = dict.fromkeys(("t1-brain-2mm", "t1-brain-2mm-generate"), prior)
     models = {**priors, "brain-anatomy-2mm": SimpleNamespace(card=world.card)}
     patch.setattr(loading, "load_model", lambda name: models[name])
-    patch.setattr(loading.Model, "denoiser", lambda self, device, precision: world.denoise)
+    for asked in ("denoiser", "guided_denoiser"):
+        patch.setattr(loading.Model, asked, lambda self, device, precision: world.denoise)
     patch.setattr(segment.Segmenter, "load", lambda device, precision, model: world)
     return world
 
@@ -389,6 +393,20 @@ def test_an_age_outside_the_range_is_a_warning(world):
     assert result.verdict == said and not result.plausible
 
 
+def test_a_scan_that_differs_nearly_everywhere_is_doubted(world, monkeypatch):
+    """As one of another scanner does; the threshold that is named makes up for it."""
+    monkeypatch.setattr(heatmap, "level", lambda z, inside: 1.2)
+    result = heal(HEALTHY)
+    assert not result.plausible and "looks like" not in result.verdict
+    assert "typical z 1.2, at most 0.6 in normal brains" in result.verdict
+    assert result.verdict.startswith("The scan differs"), "before what is said of every scan"
+    assert "A threshold of 8.0 would" in result.verdict
+    assert result.provenance["typical_z"] == {"scan": 1.2, "normal_brains": 0.6}
+    assert "A threshold of 8.0 would" in heal(HEALTHY, threshold=6.0).verdict, "it is not raised twice"
+    monkeypatch.setattr(heatmap, "level", lambda z, inside: 0.85)
+    assert "nearly everywhere" not in heal(HEALTHY).verdict
+
+
 def test_a_models_caution_is_carried_by_every_result(world):
     world.card.caution = "This network has not been shown to work."
     result = heal(HEALTHY)
@@ -485,7 +503,7 @@ def test_half_a_brain_is_refused_where_its_frame_is_searched_for(world):
 
 def test_a_method_without_normal_maps_is_one_sentence(world, tmp_path, capsys):
     code, said = failing(HEALTHY, tmp_path, capsys, "--method", "partial")
-    assert code == 4 and "has no file normal-partial.safetensors" in said
+    assert code == 4 and "has no file normal-partial.npz" in said
 
 
 def test_what_is_not_the_brains_stays_as_it_is_beside_a_lesion_at_its_edge():

@@ -115,6 +115,21 @@ def test_fillings_as_likely_as_the_truth_cover_it_at_the_stated_level(here):
     assert honest["seam"] > 0 and honest["natural"] > 0
 
 
+def test_the_expected_error_holds_the_truth_however_alike_the_fillings_are(here):
+    """Fillings that are too sure of themselves miss the truth, which the error learnt from others holds."""
+    noise = np.random.default_rng(9).normal(0, 0.05, GRID_SHAPE)
+    drawn, scan = case_of(np.where(here.case.brain, here.case.image + noise, 0).astype(np.float32))
+    truth = Gap(drawn, here.size_ml, here.region, here.hole, here.touched)
+    sure = measured(
+        truth, fillings(here, 0.01, 0.0, 2), scan.with_data(drawn.frame.scale.to_native(drawn.image))
+    )
+    every = [sure | {"subject": name} for name in ("a", "b")]
+    weights = inpaint_eval.with_errors(every)
+    assert max(row["covered"] for row in every) < 0.35
+    assert all(row["held"] == pytest.approx(0.683, abs=0.02) for row in every)
+    assert len(weights) == len(every[0]["learnt"].terms)
+
+
 def rows(here: Gap, spread: float) -> list[dict]:
     noise = np.random.default_rng(9).normal(0, 0.05, GRID_SHAPE)
     drawn, scan = case_of(np.where(here.case.brain, here.case.image + noise, 0).astype(np.float32))
@@ -125,6 +140,7 @@ def rows(here: Gap, spread: float) -> list[dict]:
 
 def content(here: Gap, spread: float) -> dict:
     every = rows(here, spread)
+    weights = inpaint_eval.with_errors(every)
     sizes = [
         {"ml": ml, **inpaint_eval.summary([row for row in every if row["size_ml"] == ml])}
         for ml in inpaint_eval.SIZES_ML
@@ -140,6 +156,7 @@ def content(here: Gap, spread: float) -> dict:
     return {
         "brains": 2, "fillings": FILLINGS, "steps": 6, "level": LEVEL, "sizes": sizes,
         "whole": inpaint_eval.summary(every), "tumour": tumour,
+        "filling": {"weights": weights.tolist(), "brains": 2, "share": 0.683},
     }  # fmt: skip
 
 

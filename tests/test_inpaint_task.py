@@ -262,4 +262,4 @@ def test_the_sample_patient_through_the_shipped_networks(tmp_path, method):
     filled = result["inpainted"].volume.data
     assert ((filled != data) <= ball).all() and 0.9 * ball.sum() < (filled != data).sum()
     assert np.isfinite(filled).all() and result.provenance["voxels_outside_changed"] == 0
-    assert all(0.1 < row["seam"] < 1.5 for row in result["fillings"].rows)
+    assert all(0.1 < row["seam"] < 1.5 for row in result["fillings"].rows), result["fillings"].rows

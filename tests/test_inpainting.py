@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from brain_scans import (
     GRID_SHAPE,
@@ -21,6 +22,7 @@ from brain_scans import (
     stored,
     to_template,
 )
+from braindiffusion import inpainting
 from braindiffusion.diffusion.cond import Cond
 from braindiffusion.diffusion.path import edm
 from braindiffusion.errors import Refused
@@ -344,7 +346,7 @@ def test_the_fitted_template_knows_what_belongs_into_the_hole(tmp_path):
     template = DeformableTemplate(
         mean=ball(24), shift=nothing, slopes=nothing[None].repeat(4, 0), modes=nothing[None],
         fine=0.1 * np.ones((1, *coarse)), width=np.ones(1), features=np.eye(4, 6) + 1e-3,
-        parts=np.zeros((2, *GRID_SHAPE)), ml=np.ones(2),
+        parts=np.zeros((2, *GRID_SHAPE)), ml=np.ones(2), seen=np.zeros((0, 5)),
     )  # fmt: skip
     template.save(tmp_path / FILE)
     files = SimpleNamespace(card=SimpleNamespace(files={FILE: ""}), file=lambda name: tmp_path / name)
@@ -359,3 +361,16 @@ def test_the_fitted_template_knows_what_belongs_into_the_hole(tmp_path):
     again = shapes_of(files, image, hole, [1])
     assert np.array_equal(again[0], shapes[0]), "what the hole hides is never looked at"
     assert shapes_of(SimpleNamespace(card=SimpleNamespace(files={})), image, hole, [1]) is None
+
+
+def test_deep_in_a_hole_the_shape_is_the_other_hemispheres():
+    field = np.zeros((3, *GRID_SHAPE), np.float32)
+    field[:, 45:75] = np.array([-2.0, 3.0, 0.0], np.float32).reshape(3, 1, 1, 1)
+    hole = np.zeros(GRID_SHAPE, bool)
+    hole[10:30, 30:60, 30:50] = True
+    informed = inpainting._as_the_other_half(field, hole)
+    assert informed[:, 20, 45, 40] == pytest.approx([2.0, 3.0, 0.0], abs=0.02), "left and right change places"
+    far = distance_transform_edt(~hole) > 8
+    assert np.array_equal(informed[:, far], field[:, far])
+    both = inpainting._as_the_other_half(field, hole | hole[::-1])
+    assert np.abs(both - field)[:, 20, 45, 40].max() < 0.01, "what is missing too says nothing"

@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ PRIOR = {
     "class": "PriorNet",
     "arguments": {"covariates": 2, "widths": [8, 8], "blocks": [1, 1], "fine": 1},
 }
-EXTRA = "normal-guided.safetensors"
-SHIPPED = {"brain-anatomy-2mm": 6.5e6, "t1-brain-2mm": 22e6}
+EXTRA = "normal-guided.npz"
+SHIPPED = {"brain-anatomy-2mm": 6.5e6, "t1-brain-2mm": 22e6, "t1-brain-1mm": 1.2e6}
 """Largest size of the weights in bytes."""
 
 shipped = pytest.mark.parametrize("name", SHIPPED)
@@ -306,9 +305,9 @@ def test_arguments_that_build_no_network(small, arguments):
 
 
 def test_a_file_that_the_card_does_not_list_is_not_used(small):
-    shutil.copy(small / EXTRA, small / "normal-partial.safetensors")
-    with pytest.raises(BrainDiffusionError, match="has no file normal-partial.safetensors"):
-        load_model("small").file("normal-partial.safetensors")
+    shutil.copy(small / EXTRA, small / "normal-partial.npz")
+    with pytest.raises(BrainDiffusionError, match="has no file normal-partial.npz"):
+        load_model("small").file("normal-partial.npz")
 
 
 def test_bfloat16_answers_in_float32(small):
@@ -329,7 +328,12 @@ def measured(small, tmp_path, monkeypatch) -> Path:
     monkeypatch.setitem(release._CARDS, "small", dict)
     monkeypatch.setitem(write.MODELS, "prior", "small")
     content = {"steps": 20, "seconds_per_sample": 7.25, "spectrum": {"median_within": 1.0}}
-    part = {"content": content, "quick": False, "models": {"small": read_card(small).sha256}}
+    part = {
+        "content": content,
+        "date": "2026-11-21",
+        "quick": False,
+        "models": {"small": read_card(small).sha256},
+    }
     file = tmp_path / "eval" / "prior.json"
     file.parent.mkdir()
     file.write_text(json.dumps(part))
@@ -343,7 +347,7 @@ def test_a_card_takes_the_measured_figures_and_its_model_still_loads(small, meas
     after = load_model("small").card
     assert after.measured["calibration"] == before.measured["calibration"]
     told = after.measured["evaluation"]["prior"]
-    assert told["command"].endswith("--only prior") and date.fromisoformat(told["date"])
+    assert told["command"].endswith("--only prior") and told["date"] == "2026-11-21"
     assert told["figures"] == [
         {"what": "Seconds per sample of 20 steps", "goal": "≤ 6", "measured": "7.2", "met": False},
         {
@@ -414,7 +418,7 @@ def test_shipped_cards_are_complete(name):
     assert card.training["runs"] and all(
         run["hours"] >= 0 and run["machine"] for run in card.training["runs"]
     )
-    assert card.frame["grid"] == [80, 96, 80] and card.frame["spacing_mm"] == 2.0
+    assert [n * card.frame["spacing_mm"] for n in card.frame["grid"]] == [160, 192, 160]
     assert len(card.sha256) == 64 and len(card.fingerprint) == 8
 
 

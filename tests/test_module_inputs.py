@@ -13,7 +13,7 @@ from braindiffusion.tasks import base
 from desktop_host import core  # noqa: F401
 from SlicerDiffusionLib import handover, inputs, jobs, panel, schema
 from SlicerDiffusionLib.job import Complaint
-from toy_task import IMAGINE, PAINT
+from toy_task import COLOUR, IMAGINE, PAINT
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -135,6 +135,33 @@ def test_labels_keep_their_values_and_without_a_scan_their_grid(tmp_path):
     np.testing.assert_allclose(affine, grid)
 
 
+def test_all_segments_are_handed_over_with_their_names(tmp_path):
+    scan = module_scans.scan(grid=module_scans.GRIDS["oblique"])
+    node = segmentation(scan, lesion(scan), brain(scan))
+    for n, name in enumerate(("Enhancing rim", "Oedema")):
+        node.GetSegmentation().GetNthSegment(n).SetName(name)
+    kind = inputs.registry()["segments"]
+    voxels, affine = handed("segments", node, tmp_path / "m.nrrd", grid_of(scan, tmp_path / "s"))
+    np.testing.assert_array_equal(voxels, lesion(scan) + 2 * brain(scan))
+    np.testing.assert_allclose(affine, module_scans.GRIDS["oblique"])
+    assert kind.names(node) == {1: "Enhancing rim", 2: "Oedema"}
+    before = kind.state(node)
+    node.GetSegmentation().GetNthSegment(1).SetName("Lesion")
+    assert kind.state(node) != before
+    labels = module_scans.volume("labels", voxels, affine, "vtkMRMLLabelMapVolumeNode")
+    again, _ = handed("segments", labels, tmp_path / "l.nrrd", grid_of(scan, tmp_path / "s"))
+    np.testing.assert_array_equal(again, voxels)
+    assert kind.names(labels) == {}
+
+
+def test_a_segmentation_without_segments_holds_no_labels():
+    import slicer
+
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
+    with pytest.raises(Complaint, match="'Empty' holds no segment"):
+        inputs.registry()["segments"].refuse(empty)
+
+
 def test_what_is_no_mask_is_refused_in_a_sentence():
     import slicer
 
@@ -222,14 +249,16 @@ def logic(core, monkeypatch):  # noqa: F811
     from SlicerDiffusion import SlicerDiffusionLogic
 
     (Path(slicer.app.temporaryPath) / "toy_plugin.py").write_text(
-        "from braindiffusion.tasks import base\nfrom toy_task import IMAGINE, PAINT\n"
-        "base.register(PAINT)\nbase.register(IMAGINE)\n"
+        "from braindiffusion.tasks import base\nfrom toy_task import COLOUR, IMAGINE, PAINT\n"
+        "base.register(PAINT)\nbase.register(IMAGINE)\nbase.register(COLOUR)\n"
     )
     monkeypatch.setenv("BRAINDIFFUSION_PLUGINS", "toy_plugin")
     start = f"import sys; sys.path[:0] = [{slicer.app.temporaryPath!r}, {str(TESTS)!r}]; "
     queue = jobs.Jobs([sys.executable, "-c", f"{start}from braindiffusion.worker import main; main()"])
     monkeypatch.setattr(slicer.modules, jobs._SHARED, queue, raising=False)
-    monkeypatch.setattr(SlicerDiffusionLogic, "tasks", lambda self: [task(PAINT), task(IMAGINE)])
+    monkeypatch.setattr(
+        SlicerDiffusionLogic, "tasks", lambda self: [task(PAINT), task(IMAGINE), task(COLOUR)]
+    )
     yield SlicerDiffusionLogic()
     queue.close()
 
@@ -250,6 +279,28 @@ def test_a_mask_goes_the_whole_way(logic):
     assert result.GetName() == "MRHead painted SYNTHETIC"
     _, again, parameters, _ = history.request(history.entries()[0], logic.tasks())
     assert again == {"scan": scan, "mask": (node, segment(node, 1))} and parameters == {"value": 7.0}
+
+
+def test_painted_segments_go_the_whole_way_with_their_names(logic):
+    import slicer
+
+    from SlicerDiffusionLib import history
+
+    scan = module_scans.scan(grid=module_scans.GRIDS["LIA"])
+    node = segmentation(scan, lesion(scan), brain(scan))
+    for n, name in enumerate(("Necrotic core", "Oedema")):
+        node.GetSegmentation().GetNthSegment(n).SetName(name)
+    places = lesion(scan), brain(scan)
+    noise = np.random.default_rng(0).normal(0, 3, places[0].shape)  # without it, it were no scan
+    slicer.util.updateVolumeFromArray(scan, (slicer.util.arrayFromVolume(scan) + noise).astype(np.float32))
+    result = logic.run("colour", scan=scan, mask=node)["coloured"]
+    voxels = slicer.util.arrayFromVolume(result)
+    for place, value in zip(places, (1000, 2000)):
+        np.testing.assert_array_equal(voxels == value, place)
+    entry = history.entries()[0]
+    assert entry.record["notes"][:2] == ["1 is Necrotic core", "2 is Oedema"]
+    _, again, _, _ = history.request(entry, logic.tasks())
+    assert again == {"scan": scan, "mask": node}
 
 
 def test_a_task_without_inputs_goes_the_whole_way(logic):

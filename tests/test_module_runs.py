@@ -82,7 +82,7 @@ def test_waiting_with_a_callback_does_both(logic):  # noqa: F811
 @pytest.mark.parametrize(
     "task, values, words",
     [
-        ("paint", {}, "no task 'paint'"),
+        ("dream", {}, "no task 'dream'"),
         ("heal", {"sed": 7}, "no 'sed'"),
         ("heal", {"input": None}, "needs an image"),
     ],

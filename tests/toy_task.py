@@ -123,3 +123,27 @@ IMAGINE = Task(
     run=imagine,
     uses_torch=False,
 )
+
+
+def colour(
+    inputs: Mapping[str, Volume], parameters: Parameters, plan: Plan
+) -> Generator[Progress, None, Result]:
+    scan, mask = inputs["scan"], inputs["mask"]
+    yield Progress(0.5, "Colouring")
+    called = [f"{value} is {name}" for value, name in sorted(mask.meta.get("names", {}).items())]
+    made = scan.with_data(np.where(mask.data > 0, 1000.0 * mask.data, scan.data).astype(np.float32))
+    return Result("colour", [Artifact("coloured", "volume", made, of="scan")], notes=called)
+
+
+COLOUR = Task(
+    name="colour",
+    title="Colour",
+    summary="Colour each label.",
+    parameters=Parameters,
+    run=colour,
+    inputs=(
+        Input("mask", "Mask", "What is what.", kind="segments"),
+        Input("scan", "Scan", "What to colour."),
+    ),
+    uses_torch=False,
+)

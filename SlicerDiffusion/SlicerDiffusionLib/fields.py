@@ -123,8 +123,9 @@ def _choice(field: Field, changed: Callable[[], None]) -> Widget:
 
     values: list[Any] = [*([None] if field.optional else []), *field.choices]
     combo = qt.QComboBox()
+    unit = f" {field.unit}" if field.unit else ""
     for value in values:
-        combo.addItem(NOT_GIVEN if value is None else _words(value))
+        combo.addItem(NOT_GIVEN if value is None else f"{_words(value)}{unit}")
     combo.currentIndexChanged.connect(lambda: changed())
 
     def get() -> Any:

@@ -37,6 +37,7 @@ ENGINE_FIELDS = (
 _CHOOSE = {
     inputs.SCAN: "Choose an image for '{title}' first: load a scan, or pick one from the list.",
     inputs.MASK: "Choose what is to be '{title}' first: a segment, a label map, or a place of a result.",
+    inputs.SEGMENTS: "Choose what is to be '{title}' first: a segmentation or a label map.",
 }
 _BEYOND = (
     "'{title}' of {value:g} {unit} is beyond what the model has learnt from ({low:g} to {high:g} {unit}): "

@@ -101,6 +101,7 @@ class Run(job.Work):
                 "source": source,
                 "sha256": sha256,
                 "synthetic": marks.isSynthetic(image),
+                **self._named(name),
                 **(marks.stated(image) if isScan else {}),
             }
         return {
@@ -168,6 +169,11 @@ class Run(job.Work):
         if kind is None:
             raise job.Complaint(f"This version cannot hand over '{name}'; install the latest version.")
         return kind
+
+    def _named(self, name: str) -> dict[str, Any]:
+        """What the labels of an input are called, for those whose kind knows."""
+        known = getattr(self._kind(name), "names", None)
+        return {"names": known(self._chosen[name])} if known is not None else {}
 
     def _removePreview(self) -> None:
         if self._preview is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["edit", "generate", "heal", "inpaint", "inspect", "load_model", "morph", "__version__"]
+__all__ = ["edit", "generate", "heal", "inpaint", "inspect", "load_model", "morph", "paint", "__version__"]
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,15 @@ def inpaint(scan: str | Path | Volume, mask: str | Path | Volume, seed: int = 0,
     for `heal`. Raises Refused for a scan or a mask that cannot be used.
     """
     return _run("inpaint", {"scan": scan, "mask": mask}, {**options, "seed": seed})
+
+
+def paint(scan: str | Path | Volume, mask: str | Path | Volume, seed: int = 0, **options: Any) -> Result:
+    """Paint pathology on a T1 scan where `mask` has the labels of tissues, on the scan's own grid.
+
+    `options` are the parameters of the task (`braindiffusion paint --help`) and those of `engine.run`, as for
+    `heal`. Raises Refused for a scan or a mask that cannot be used.
+    """
+    return _run("paint", {"scan": scan, "mask": mask}, {**options, "seed": seed})
 
 
 def generate(seed: int = 0, **options: Any) -> Result:

@@ -19,11 +19,11 @@ def add_evaluation_options(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         default=home / "runs" / "eval",
-        help="for measurements and cache",
+        help="for the cache",
     )
-    add("--docs", metavar="DIR", type=Path, default=home / "docs", help="folder of results.md and pictures/")
-    dae = home / "runs" / "baseline-dae-2mm" / "ema.safetensors"
-    add("--dae", metavar="FILE", type=Path, default=dae, help="weights of the baseline")
+    add("--docs", metavar="DIR", type=Path, default=home / "docs", help="for results.md and what it shows")
+    baselines = home / "runs"
+    add("--baselines", metavar="DIR", type=Path, default=baselines, help="holds the trained baselines")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     add("--threads", metavar="N", type=int, help="processor threads (default: all that may be used)")
 

@@ -11,9 +11,13 @@ from .errors import WrongParameters
 # Modules of `training` by the model that they train.
 TRAINERS = {
     "t1-brain-2mm": "prior",
+    "t1-brain-2mm-second": "second",
     "t1-brain-2mm-generate": "generate",
+    "t1-brain-2mm-paint": "paint",
+    "t1-brain-1mm": "sharpen",
     "brain-anatomy-2mm": "anatomy",
     "baseline-dae-2mm": "dae",
+    "baseline-vae-2mm": "vae",
 }
 
 

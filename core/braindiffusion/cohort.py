@@ -28,14 +28,15 @@ from .plan import usable_cores
 from .result import RESEARCH_USE, to_json
 from .result_folder import cannot_write
 from .tasks import base
+from .tasks.generate import DETAIL_MODEL
 
 FORMAT = "braindiffusion cohort 1"
 TASK = "generate"
 COLUMNS = ("participant_id", "age", "sex", "ventricles", "brain", "seed")
 """What a table may have, in any order; a cell that is empty or n/a is unknown."""
 DESCRIPTION, PEOPLE, MANIFEST = "dataset_description.json", "participants.tsv", "manifest.json"
-BYTES = 3_000_000
-"""Of one brain on disk, at most; the grid is always the same."""
+BYTES = {2: 3_000_000, 1: 24_000_000}
+"""Of one brain on disk, at most, by its voxel size in mm."""
 _UNFINISHED = ".unfinished-"
 _UNKNOWN = ("", "n/a", "na", "nan")
 _SEXES = {"f": "female", "m": "male"}
@@ -148,7 +149,7 @@ def make(
             waiting.append(row)
         else:
             tell(known)
-    _must_have_room(folder, len(waiting))
+    _must_have_room(folder, waiting)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / DESCRIPTION, _description())
@@ -231,7 +232,10 @@ def _request(row: Row) -> dict[str, Any]:
     """All that the voxels depend on."""
     from .models.card import folder_of, read_card
 
-    return {**row.parameters, "sha256": read_card(folder_of(row.parameters["model"])).sha256}
+    models = {"sha256": row.parameters["model"]}
+    if row.parameters["voxel_size"] == 1:
+        models["detail_sha256"] = DETAIL_MODEL
+    return {**row.parameters, **{key: read_card(folder_of(name)).sha256 for key, name in models.items()}}
 
 
 def _there(row: Row, folder: Path) -> Outcome | None:
@@ -249,7 +253,7 @@ def _there(row: Row, folder: Path) -> Outcome | None:
     if made == wanted:
         return Outcome(row.name, "kept")
     other = next(key for key in wanted if made.get(key) != wanted[key])
-    named = "model" if other == "sha256" else other
+    named = "model" if other.endswith("sha256") else other.replace("_", " ")
     sentence = f"{row.name} is there, made with another {named}; remove its folder or give a new one for all."
     return Outcome(row.name, "failed", sentence)
 
@@ -271,12 +275,12 @@ def _claim(folder: Path) -> None:
     raise BrainDiffusionError(f"'{folder}' holds files that are no cohort; give an empty or a new folder.")
 
 
-def _must_have_room(folder: Path, brains: int) -> None:
+def _must_have_room(folder: Path, rows: Sequence[Row]) -> None:
     standing = next(place for place in (folder, *folder.parents) if place.exists())
-    free, need = shutil.disk_usage(standing).free, brains * BYTES
+    free, need = shutil.disk_usage(standing).free, sum(BYTES[row.parameters["voxel_size"]] for row in rows)
     if need > free:
         raise BrainDiffusionError(
-            f"The disk of '{standing}' has {free / 1e9:.2f} GB free, and {brains} brains need up to "
+            f"The disk of '{standing}' has {free / 1e9:.2f} GB free, and {len(rows)} brains need up to "
             f"{need / 1e9:.2f} GB; free some or give another folder."
         )
 

@@ -3,7 +3,8 @@
 Encoding follows the probability flow from the image to noise (methods.md A06), decoding back to an image:
 under another condition it is the counterfactual (C20), and from noise between that of two brains a morph
 (A07). What encoding and decoding lose on the way is put back, so no change gives the very brain, and the ends
-of a morph are the two brains. All on the model grid, [80, 96, 80], white matter 1.
+of a morph are the two brains. All on the model grid, [80, 96, 80], white matter 1; `in_scan` brings a change
+to the scan, whose detail the model grid does not hold.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_fill_holes, map_coordinates, maximum_filter, minimum_filter, spline_filter
 
 from .diffusion.path import Grid
 from .diffusion.solve import dpmpp2m, invert
-from .generating import conditions, numbers, template_of
+from .generating import BACKGROUND, conditions, numbers, template_of
 from .healing import Partway
 from .imaging.expected import population
+from .imaging.frame import Frame
+from .imaging.grid import GRID_SPACING
 from .models.loading import Model
 from .nets.deformable import FILE, DeformableTemplate
+from .nets.warping import inverse, pull
 from .telling import Tell, between, silent
 
 EDIT_START = 10.0
@@ -29,16 +34,35 @@ EDIT_START = 10.0
 person's folds lie, is kept, and what is asked for is decided below it.
 """
 
+CHANGED = 0.02
+"""Difference (white matter is 1) from which the intensity of a place is changed in the scan."""
+MOVED_MM = 0.1
+"""Distance in millimetre from which a place of the scan is moved."""
+_ORDER = 5
+"""Of the splines that a scan is moved with: cubic ones blur the finest detail visibly."""
+_AT_ONCE = 200_000
+"""Voxels that are moved at once: more would take hundreds of megabytes."""
+
+_ROUNDS = 4
+"""How often a change of shape is measured and, where it is too small or too large, asked for again."""
+_NEAR = 0.02
+"""Share of a volume by which it may miss what was asked for."""
+
 Values = Mapping[str, Any]
+Measure = Callable[[np.ndarray], Mapping[str, float]]
+"""Volumes in ml by name of a brain [80, 96, 80]."""
 
 
 @dataclass(frozen=True)
 class Edited:
-    """image: [80, 96, 80]. error: root mean square inside the brain, white matter 1, of encoding and decoding
-    the brain without a change.
+    """image: [80, 96, 80]. moved: the same as the change of shape alone leaves it. shift: [3, 80, 96, 80] in
+    model voxels: `moved` shows at p what the brain showed at p + shift(p). error: root mean square inside the
+    brain, white matter 1, of encoding and decoding the brain without a change.
     """
 
     image: np.ndarray
+    moved: np.ndarray
+    shift: np.ndarray
     error: float
 
 
@@ -50,26 +74,83 @@ def edit(
     steps: int = 20,
     *,
     start: float = EDIT_START,
+    measure: Measure | None = None,
     device: str = "cpu",
     precision: str = "fp32",
     tell: Tell = silent,
 ) -> Generator[Partway, None, Edited]:
     """Yields how far it is after each step, and returns `image` as it would be with other covariates.
 
-    own, changed: covariates of the person as they are and as they shall be. The result is the image and the
-    difference between what its noise decodes to under either, within the brain as it is (image > 0).
+    own, changed: covariates of the person as they are and as they shall be. First the brain is moved as its
+    shape changes with them; where `measure` finds that it has not the volumes that were asked for, by more or
+    by less. What changes besides is the difference between what the moved brain's noise
+    decodes to under either, within the brain as it is (image > 0).
     """
     denoise = model.denoiser(device, precision)
     nodes = model.path.karras(steps, start=model.path.at_ratio(start))
     wanted = [own] if dict(changed) == dict(own) else [own, changed]
-    shapes = _shapes(model, image, own, wanted, tell)
-    noise = yield from _encoded(denoise, model, [image], [own], shapes, nodes, device, 0.4)
+    inside = image > 0
+    shift, shape = _reshaped(model, image, own, changed, measure, tell)
+    moved = _moved(image, shift)
+    shapes = [shape] * len(wanted)
+    noise = yield from _encoded(denoise, model, [moved], [own], shapes, nodes, device, 0.4)
     noises = noise.expand(len(wanted), *noise.shape[1:])
     decoded = yield from _decoded(denoise, model, noises, wanted, shapes, nodes, device, 0.4, len(wanted))
-    inside = image > 0
-    error = float(np.sqrt(((decoded[0] - image)[inside] ** 2).mean())) if inside.any() else 0.0
+    error = float(np.sqrt(((decoded[0] - moved)[inside] ** 2).mean())) if inside.any() else 0.0
     difference = np.where(inside, decoded[-1] - decoded[0], 0)
-    return Edited((image + difference).clip(0).astype(np.float32), error)
+    return Edited((moved + difference).clip(0).astype(np.float32), moved, shift, error)
+
+
+def in_scan(data: np.ndarray, frame: Frame, edited: Edited) -> tuple[np.ndarray, np.ndarray]:
+    """The scan `data` [X, Y, Z] as it was edited, and where voxels changed (bool).
+
+    The scan itself is moved, so its detail stays, and what else was changed is added to it. Changes smaller
+    than MOVED_MM and CHANGED, and what lies outside the brain, stay as they are, bit for bit.
+    """
+    share = frame.to_native(frame.mask.astype(np.float32))
+    # The mask's voxels are coarse, and the background of a stripped brain reaches between them.
+    inside = (share > 0) & binary_fill_holes(data != frame.ground.background)
+    shift = edited.shift * _noticed(GRID_SPACING * np.linalg.norm(edited.shift, axis=0), MOVED_MM)
+    moves = inside & (frame.to_native(shift.any(0)) > 0)
+    mixed = data.copy()
+    if moves.any():
+        # Nothing from outside the brain, such as a skull, may come into a brain that shrinks.
+        mixed[moves] = _pulled(np.where(share > 0, data, frame.ground.lowest), frame, shift, moves)
+    besides = frame.scanner_intensity(edited.image) - frame.scanner_intensity(edited.moved)
+    besides = frame.to_native(besides * _noticed(np.abs(edited.image - edited.moved), CHANGED))
+    adds = inside & (besides != 0)
+    mixed[adds] = np.maximum(mixed[adds] + besides[adds], frame.ground.lowest)
+    return mixed, moves | adds
+
+
+def _noticed(size: np.ndarray, least: float) -> np.ndarray:
+    """0 up to `least`, 1 from twice as much on: what is negligible is left out, and no edge comes of it."""
+    return np.clip(size / least - 1, 0, 1).astype(np.float32)
+
+
+def _pulled(data: np.ndarray, frame: Frame, shift: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Intensities (N,) that the voxels in `where` (bool [X, Y, Z]) show after the scan `data` [X, Y, Z] was
+    moved by `shift` [3, 80, 96, 80], in model voxels.
+    """
+    splines = spline_filter(data, _ORDER, output=np.float32)
+    least, most = minimum_filter(data, 3), maximum_filter(data, 3)
+    to_model, found = np.linalg.inv(frame.index), []
+    voxels = np.argwhere(where)
+    for some in np.array_split(voxels, len(voxels) // _AT_ONCE + 1):
+        here = to_model[:3, :3] @ some.T + to_model[:3, 3:]
+        way = np.stack([map_coordinates(axis, here, order=1, mode="nearest") for axis in shift])
+        # A way is turned and stretched from grid to grid, but not shifted as a place is.
+        there = some.T + frame.index[:3, :3] @ way
+        shown = map_coordinates(splines, there, order=_ORDER, mode="mirror", prefilter=False)
+        # Splines ring: nothing may be darker or brighter than all that lies around.
+        bounds = (map_coordinates(bound, there, order=0, mode="nearest") for bound in (least, most))
+        shown = np.clip(shown, *bounds) - frame.ground.lowest
+        # The bias field belongs to the scanner and does not move with the brain.
+        bias, behind = (
+            map_coordinates(frame.log_bias, place, order=1, mode="nearest") for place in (here, here + way)
+        )
+        found.append(shown * np.exp(bias - behind) + frame.ground.lowest)
+    return np.concatenate(found)
 
 
 def morph(
@@ -111,15 +192,56 @@ def _template(model: Model) -> DeformableTemplate | None:
     return template_of(model.file(FILE)) if FILE in model.card.files else None
 
 
-def _shapes(
-    model: Model, image: np.ndarray, own: Values, wanted: Sequence[Values], tell: Tell
-) -> list[np.ndarray]:
-    """What is expected of the person `image` [80, 96, 80] shows, with each of the `wanted` covariates."""
+def _moved(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """The brain `image` [80, 96, 80] moved by `shift` (`Edited.shift`), within its outline."""
+    if not shift.any():
+        return image
+    return pull(torch.from_numpy(image)[None], torch.from_numpy(shift))[0].numpy() * (image > 0)
+
+
+def _reshaped(
+    model: Model, image: np.ndarray, own: Values, changed: Values, measure: Measure | None, tell: Tell
+) -> tuple[np.ndarray, np.ndarray]:
+    """How the brain `image` [80, 96, 80] moves when its covariates go from `own` to `changed`
+    (`Edited.shift`), and what is expected of it then, [80, 96, 80].
+
+    The template's volumes are not quite those of a brain: what `measure` finds missing is asked for too.
+    """
     template = _template(model)
     if template is None:
-        return [population().typical] * len(wanted)
-    field, before = template.fit(image, tell), numbers(model, own)
-    return [template.show(template.changed(field, before, numbers(model, after))) for after in wanted]
+        return np.zeros((3, *image.shape), np.float32), population().typical
+    before = template.fit(image, tell)
+    told, wanted = numbers(model, own), numbers(model, changed)
+    if measure is None or told == wanted:
+        return _way(template, before, told, wanted)
+    asked, tries = dict(wanted), []
+    for _ in range(_ROUNDS):
+        shift, shape = _way(template, before, told, asked)
+        found = measure(_moved(image, shift))
+        missing = {name: wanted[name] - ml for name, ml in found.items() if name in wanted}
+        tries.append((max(abs(ml) / wanted[name] for name, ml in missing.items()), shift, shape))
+        if tries[-1][0] < _NEAR:
+            break
+        asked |= {name: max(asked[name] + ml, 0.1) for name, ml in missing.items()}
+    _, shift, shape = min(tries, key=lambda one: one[0])
+    return shift, shape
+
+
+def _way(
+    template: DeformableTemplate, before: np.ndarray, told: Mapping[str, float], asked: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and shape (`_reshaped`) when the covariates of the brain with the field `before` go from `told`
+    to `asked`.
+    """
+    after = template.changed(before, told, asked)
+    grown = after - before
+    # Where a brain lies is not its shape: most of it stays in place.
+    level = np.median(grown[:, template.mean > BACKGROUND], axis=1)
+    after = after - level[:, None, None, None]
+    # Only the difference is looked up, so that nothing moves where the two are the same.
+    back = inverse(torch.from_numpy(after))
+    shift = pull(torch.from_numpy(before - after), back, "border").numpy()
+    return shift, template.show(after)
 
 
 class _Between:

@@ -157,7 +157,7 @@ def _admitted(
         from .imaging.gate import admit
 
         images[image.name], repairs = admit(
-            source, frame=frame, orientation=orientation, labels=image.kind == "labels"
+            source, frame=frame, orientation=orientation, labels=image.kind != "volume"
         )
         notes.extend(repairs)
     return images, notes

@@ -28,7 +28,7 @@ from .imaging.align import affine_to_template
 from .imaging.atlas import atlas
 from .imaging.expected import population
 from .imaging.frame import Frame
-from .imaging.grid import GRID_AFFINE, GRID_SHAPE, VOXEL_ML, sample
+from .imaging.grid import FINE_AFFINE, GRID_AFFINE, GRID_SHAPE, VOXEL_ML, sample
 from .imaging.intensity import GREY, WHITE, TissueScale
 from .imaging.volume import Volume
 from .models.loading import Model
@@ -126,14 +126,15 @@ def generate(
 
 
 def in_template_space(image: np.ndarray, title: str = "") -> Volume:
-    """A made-up brain [80, 96, 80] on the model grid, which lies in the space of the MNI template."""
-    return Volume(
-        image, GRID_AFFINE, {"synthetic": True, "space": "MNI"} | ({"title": title} if title else {})
-    )
+    """A made-up brain [80, 96, 80] on the model grid, which lies in the space of the MNI template, or [160,
+    192, 160] on its 1 mm copy.
+    """
+    affine = GRID_AFFINE if image.shape == GRID_SHAPE else FINE_AFFINE
+    return Volume(image, affine, {"synthetic": True, "space": "MNI"} | ({"title": title} if title else {}))
 
 
 def cleaned(image: np.ndarray) -> np.ndarray:
-    """A brain [80, 96, 80] as a stripped scan has it: not negative, and 0 outside its one region."""
+    """A brain [X, Y, Z] as a stripped scan has it: not negative, and 0 outside its one region."""
     return np.where(one_region(image > BACKGROUND), image.clip(0), 0).astype(np.float32)
 
 

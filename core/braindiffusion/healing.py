@@ -180,17 +180,19 @@ def heal(
     Samples are computed `batch` at a time
     (0: all); their noise belongs to their seed, so the batch changes nothing but rounding.
     """
-    denoise = model.denoiser(device, precision)
+    denoise, together = model.denoiser(device, precision), model.guided_denoiser(device, precision)
     runs = [(sigma, list(seeds)) for sigma in (levels if method == "partial" else (None,))]
     chunk = batch or len(seeds)
     parts = [(sigma, some[i : i + chunk]) for sigma, some in runs for i in range(0, len(some), chunk)]
     healed: list[np.ndarray] = []
-    expected: list[np.ndarray] = []
+    expected: np.ndarray | None = None
     for number, (sigma, some) in enumerate(parts):
         cond = conditions(model, values or {}, len(some)).to(device)
         if sigma is None:
-            first = model.path.at_ratio(start)
-            expected.append(expected_given(denoise, first, cond, image, some, around))
+            if expected is None:  # noise so strong tells nothing: one draw of it is enough
+                alone = conditions(model, values or {}, 1).to(device)
+                given = expected_given(together, model.path.at_ratio(start), alone, image, some[:1], around)
+                expected = given[0].clip(0, None) * (image > 0)
             solver = guided_steps(denoise, model.path, cond, image, some, steps, around, start)
         else:
             solver = partial_steps(denoise, model.path, cond, image, some, steps, sigma)
@@ -198,9 +200,7 @@ def heal(
             yield Partway((number + step.i / step.n) / len(parts), tuple(healed), step.x0)
         healed.append(_array(step.x))
     samples = np.concatenate(healed).clip(0, None) * (image > 0)
-    if not expected:
-        return Healed.of(samples)
-    return Healed(samples, np.concatenate(expected).mean(0).clip(0, None) * (image > 0))
+    return Healed.of(samples) if expected is None else Healed(samples, expected)
 
 
 def _array(images: torch.Tensor) -> np.ndarray:

@@ -1,8 +1,5 @@
 """From healed samples to one heat map: the residual as a z-score against residuals of normal brains and the
 samples' spread.
-
-The normal maps live in template space and reach a brain through its affine; they come from brains that the
-prior was not trained on, so that they show how it errs on new ones.
 """
 
 from __future__ import annotations
@@ -10,76 +7,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file, save
 from scipy.ndimage import gaussian_filter, label
 
 from .healing import Healed
-from .imaging.frame import Frame
-from .imaging.grid import GRID_SHAPE, VOXEL_ML, sample
+from .imaging.grid import VOXEL_ML
+from .nets.correspondence import Correspondence
+from .normal import Example, NormalMaps
 
 RESIDUAL_SIGMA = 0.75
 """Blur of the residual in voxels of 2 mm: single-voxel noise is no finding."""
 SMALLEST_ML = 0.1
-
-
-@dataclass(frozen=True)
-class NormalMaps:
-    """Residuals of normal brains in template space: mean and shrunken SD, [80, 96, 80] each, in units of
-    white matter.
-
-    threshold: |z| above which normal brains show at most one finding of 0.1 ml or more on average. brains:
-    how many.
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-    threshold: float
-    brains: int
-
-    @classmethod
-    def fit(
-        cls, residuals: Sequence[np.ndarray], weights: Sequence[np.ndarray], threshold: float = np.inf
-    ) -> NormalMaps:
-        """Maps of residuals [80, 96, 80] in template space with brain `weights` (0..1) each; mirror images
-        count too.
-
-        The local variance of few brains is itself noisy, so it is smoothed over 4 mm and shrunk towards the
-        brain's mean variance as if that had been seen in three further brains (mirror images count too).
-        """
-        both = [array[::side] for array in residuals for side in (1, -1)]
-        seen = [array[::side] for array in weights for side in (1, -1)]
-        count = gaussian_filter(sum(seen), 1.0) + 1e-3
-        mean = gaussian_filter(sum(r * w for r, w in zip(both, seen)), 1.0) / (count + 6)
-        squares = gaussian_filter(sum(w * (r - mean) ** 2 for r, w in zip(both, seen)), 2.0)
-        weight = gaussian_filter(sum(seen), 2.0)
-        overall = squares.sum() / max(weight.sum(), 1e-6)
-        variance = (squares + 6 * overall) / (weight + 6)
-        return cls(
-            mean.astype(np.float32), np.sqrt(variance).astype(np.float32), float(threshold), len(residuals)
-        )
-
-    def save(self, path: Path) -> None:
-        """Write as safetensors, float16: one half, because with mirror images both are alike."""
-        half = len(self.mean) // 2
-        maps = {
-            name: np.ascontiguousarray(getattr(self, name)[:half], np.float16)
-            for name in ("mean", "deviation")
-        }
-        path.write_bytes(save(maps, {"threshold": repr(self.threshold), "brains": str(self.brains)}))
-
-    @classmethod
-    def load(cls, path: Path) -> NormalMaps:
-        """Read what `save` wrote."""
-        maps = load_file(path)
-        with safe_open(path, "numpy") as file:
-            said = file.metadata()
-        halves = (maps[name].astype(np.float32) for name in ("mean", "deviation"))
-        mean, deviation = (np.concatenate([half, half[::-1]]) for half in halves)
-        return cls(mean, deviation, float(said["threshold"]), int(said["brains"]))
 
 
 @dataclass(frozen=True)
@@ -102,27 +41,36 @@ def residual(image: np.ndarray, healed: Healed) -> np.ndarray:
     return blurred / np.maximum(gaussian_filter(inside, RESIDUAL_SIGMA), 0.2) * inside
 
 
-def to_template(array: np.ndarray, frame: Frame) -> np.ndarray:
-    """A map on the model grid, in template space through the frame's affine."""
-    return sample(array, frame.template_index, GRID_SHAPE)
+def example(image: np.ndarray, healed: Healed, place: Correspondence) -> Example:
+    """What a normal brain `image` [80, 96, 80] and its healthy counterparts teach `NormalMaps`."""
+    return Example(residual(image, healed), healed.mean, place)
 
 
-def heat(image: np.ndarray, healed: Healed, frame: Frame, normal: NormalMaps) -> Heat:
-    """The heat map of one brain `image` [80, 96, 80] and its healthy counterparts."""
+def heat(image: np.ndarray, healed: Healed, place: Correspondence, normal: NormalMaps) -> Heat:
+    """The heat map of one brain `image` [80, 96, 80] and its healthy counterparts. place: where it lies in
+    the mean brain of `normal`.
+    """
     inside = image > 0
-    to_model = np.linalg.inv(frame.template_index)
-    mean, deviation = (sample(array, to_model, GRID_SHAPE) for array in (normal.mean, normal.deviation))
-    floor = float(np.median(normal.deviation))
+    usual = normal.expected(healed.mean, place)
     spread = healed.samples.std(0, ddof=1) if len(healed.samples) > 1 else np.zeros_like(image)
-    # Outside the template the normal maps are 0: the typical deviation stands in.
-    deviation = np.where(deviation > 0, deviation, floor)
     # The residual is that of a mean, so the samples' doubt enters as its standard error.
     doubt = gaussian_filter(spread, RESIDUAL_SIGMA) / len(healed.samples) ** 0.5
-    uncertainty = np.sqrt(deviation**2 + doubt**2)
-    signed = (residual(image, healed) - mean) / uncertainty * inside
+    signed = (residual(image, healed) - usual.mean) / np.hypot(usual.deviation, doubt) * inside
     return Heat(
         np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32)
     )
+
+
+def level(z: np.ndarray, inside: np.ndarray) -> float:
+    """The typical |z| of a brain, bool `inside`: the median, which a lesion hardly moves. A scan of another
+    scanner differs from normal brains everywhere.
+    """
+    return float(np.median(z[inside]))
+
+
+def raised(threshold: float, typical: float, usual: float) -> float:
+    """The threshold that makes up for a scan whose typical |z| (`level`) is above the `usual` one."""
+    return threshold * max(1.0, typical / usual)
 
 
 def regions(z: np.ndarray, threshold: float, smallest_ml: float = SMALLEST_ML) -> tuple[np.ndarray, int]:
@@ -139,12 +87,16 @@ def regions(z: np.ndarray, threshold: float, smallest_ml: float = SMALLEST_ML) -
 
 
 def calibrate(maps: Sequence[np.ndarray], allowed: float = 1.0) -> float:
-    """The lowest threshold at which |z| `maps` of normal brains show at most `allowed` regions per brain on
-    average.
+    """The lowest threshold at which one more normal brain is expected to show at most `allowed` regions,
+    given the |z| `maps` of some.
+
+    Conformal risk control (Angelopoulos 2022): a brain like the worst of them is counted with them, because
+    a threshold chosen to suit a few brains suits the next one less.
     """
     low, high = 1.0, max(float(z.max()) for z in maps) + 1
     for _ in range(24):
         middle = (low + high) / 2
-        found = sum(regions(z, middle)[1] for z in maps) / len(maps)
-        low, high = (middle, high) if found > allowed else (low, middle)
+        found = [regions(z, middle)[1] for z in maps]
+        expected = (sum(found) + max(found)) / (len(found) + 1)
+        low, high = (middle, high) if expected > allowed else (low, middle)
     return math.ceil(high * 100) / 100

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation, distance_transform_edt
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
 from .diffusion.cond import Cond
 from .diffusion.guide import posterior
@@ -34,6 +34,7 @@ from .imaging.volume import Volume
 from .models.loading import Model
 from .nets.deformable import FILE
 from .nets.prior import CONTEXT, context_of
+from .nets.warping import mirrored
 from .segment import is_stripped, stripped_mask
 from .telling import Tell, between, silent
 
@@ -53,6 +54,8 @@ RIM = 1
 """Model voxels around the region that are filled too: what is made of known tissue there tells how far the
 filling is off, and the join with the scan corrects it.
 """
+_DEEP = 3.0
+"""Voxels from a hole's border at which its surroundings alone say no more how it is shaped."""
 _TOUCHED = 0.05
 """Share of a model voxel in the region from which on its value is not to be trusted."""
 SHAPED_START = 0.5
@@ -76,16 +79,25 @@ def region_on(scan: Volume, mask: Volume, label: int = 0) -> tuple[np.ndarray, l
         if not there:
             raise Refused("The mask is empty; mark the region that is to be filled.")
         raise Refused(f"The mask marks nothing with the label {label}; the labels in it are {there}.")
+    region, notes = on_grid_of(scan, mask.with_data(marked.astype(np.uint8)))
+    return region > 0, notes
+
+
+def on_grid_of(scan: Volume, mask: Volume) -> tuple[np.ndarray, list[str]]:
+    """What `mask` (uint8, 0: nothing) says at the voxels of `scan`, [X, Y, Z] (nearest neighbour), and notes.
+
+    Raises Refused where it says nothing on the scan.
+    """
     if mask.shape == scan.shape and np.allclose(mask.affine, scan.affine, atol=_SAME_MM):
-        return marked, []
+        return mask.data, []
     to_mask = np.linalg.inv(mask.affine) @ scan.affine
-    region = sample(marked.astype(np.uint8), to_mask, scan.shape, order=0) > 0
+    region = sample(mask.data, to_mask, scan.shape, order=0)
     if not region.any():
         raise Refused(
             "The mask lies outside the scan; choose a mask that was drawn on this scan, or on one that is "
             "aligned with it."
         )
-    before, after = marked.sum() * mask.voxel_ml, region.sum() * scan.voxel_ml
+    before, after = np.count_nonzero(mask.data) * mask.voxel_ml, np.count_nonzero(region) * scan.voxel_ml
     return region, [
         f"The mask lies on another grid than the scan and was brought to the scan's (nearest voxel): "
         f"{before:.2f} ml became {after:.2f} ml."
@@ -185,9 +197,9 @@ class _Shown:
         """As training shows a hole (`training.prior`): the context is the whole brain's, and cut with it.
         `shapes` are what is expected of each sample without a guide.
         """
-        gap = _tensor(hole)
-        guide = _tensor(image) * (1 - gap)
-        mean, deviation = map(_tensor, around)
+        gap = as_tensor(hole)
+        guide = as_tensor(image) * (1 - gap)
+        mean, deviation = map(as_tensor, around)
         untold = torch.zeros(len(shapes), CONTEXT, *hole.shape)
         untold[:, 0] = torch.from_numpy(np.stack(shapes).astype(np.float32))
         whole = (guide, gap, mean, context_of(guide, gap, mean, deviation), untold)
@@ -259,9 +271,9 @@ def inpaint(
         for step in shown.steps(
             method, denoise, model.path, cond, some, number * chunk, steps, repeats, start
         ):
-            x0 = torch.from_numpy(_whole(step.x0, image, hole, part))[:, None]
+            x0 = torch.from_numpy(put_back(step.x0, image, hole, part))[:, None]
             yield Partway((number + step.i / step.n) / len(groups), tuple(filled), x0)
-        filled.append(_whole(step.x, image, hole, part))
+        filled.append(put_back(step.x, image, hole, part))
     return np.concatenate(filled)
 
 
@@ -282,11 +294,22 @@ def shapes_of(
     closed = np.where(hole, 0, image).astype(np.float32)
     closed[hole] = join(closed).clip(0)
     field = template.fit(closed, between(tell, 0.0, 0.3), finest=2)
-    # Closed smoothly, the hole pulled at the template: now it is closed by what was fitted to the rest.
-    closed[hole] = _joined(template.show(field), closed, hole, join)[hole]
+    # Closed smoothly, the hole pulled at the template: now it is closed by what was fitted to the rest, and
+    # to the other hemisphere.
+    closed[hole] = _joined(template.show(_as_the_other_half(field, hole)), closed, hole, join)[hole]
     field = template.fit(closed, between(tell, 0.3, 0.6), finest=2)
-    shapes = [template.show(template.varied(field, seed)) for seed in seeds]
-    return [_joined(shape, closed, hole, join) for shape in shapes]
+    return [_joined(shape, closed, hole, join) for shape in template.variants(field, seeds)]
+
+
+def _as_the_other_half(field: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """`field` [3, X, Y, Z] from a mean brain that is its own mirror image, with what it is at the mirrored
+    place deep in the `hole` (bool), if that is known: two halves of a brain are shaped alike.
+    """
+    deep = np.clip(distance_transform_edt(hole) / _DEEP, 0, 1)
+    known = gaussian_filter((~hole[::-1]).astype(np.float32), 1.0)
+    weight = gaussian_filter((deep * known).astype(np.float32), 1.0)
+    other = mirrored(torch.from_numpy(field)).numpy()
+    return field + weight * (other - field)
 
 
 def _joined(shape: np.ndarray, image: np.ndarray, hole: np.ndarray, join: Membrane) -> np.ndarray:
@@ -296,11 +319,11 @@ def _joined(shape: np.ndarray, image: np.ndarray, hole: np.ndarray, join: Membra
     return joined
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
+def as_tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(array, np.float32))[None, None]
 
 
-def _whole(images: torch.Tensor, image: np.ndarray, hole: np.ndarray, part: Box) -> np.ndarray:
+def put_back(images: torch.Tensor, image: np.ndarray, hole: np.ndarray, part: Box) -> np.ndarray:
     """`image` [80, 96, 80] with the hole filled from parts of it [N, 1, x, y, z]: [N, 80, 96, 80]."""
     filled = np.repeat(np.asarray(image, np.float32)[None], len(images), 0)
     there = images[:, 0].float().cpu().numpy().clip(0, None)
@@ -328,7 +351,7 @@ class Site:
         voxel of the region is brain.
         """
         box = box_around(region, _NEAR_VOXELS)
-        inside = _on_box(frame, frame.mask.astype(np.float32), box) > 0.5 if brain is None else brain[box]
+        inside = on_box(frame, frame.mask.astype(np.float32), box) > 0.5 if brain is None else brain[box]
         if not (region[box] & inside).any():
             raise Refused("The mask lies outside the brain; mark a region in the brain.")
         return cls(box, region[box] & inside, inside, np.asarray(scan.data[box], np.float32), scan.spacing)
@@ -345,7 +368,7 @@ class Site:
         beyond = tuple(distance_transform_edt(~frame.mask, return_distances=False, return_indices=True))
         filled = []
         for image in images:
-            ours = _on_box(frame, frame.scanner_intensity(image)[beyond], self.box, order=3)
+            ours = on_box(frame, frame.scanner_intensity(image)[beyond], self.box, order=3)
             whole = self.data.copy()
             whole[self.region] = (ours[self.region] + join(self.data - ours)).clip(frame.ground.lowest)
             filled.append(whole)
@@ -367,7 +390,7 @@ class Site:
         return whole
 
 
-def _on_box(frame: Frame, array: np.ndarray, box: Box, order: int = 1) -> np.ndarray:
+def on_box(frame: Frame, array: np.ndarray, box: Box, order: int = 1) -> np.ndarray:
     """As `Frame.to_native`, in a box of the user's grid alone."""
     move = np.eye(4)
     move[:3, 3] = [side.start for side in box]

@@ -64,8 +64,9 @@ class Plan:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Set torch's threads and its reproducible arithmetic, and put both back afterwards."""
+        """Set threads (of torch and ITK) and reproducible arithmetic, and put all back afterwards."""
         import torch
+        from SimpleITK import ProcessObject
 
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         before = (
@@ -75,13 +76,16 @@ class Plan:
             cudnn.allow_tf32,
             matmul.allow_tf32,
         )
+        itk_threads = ProcessObject.GetGlobalDefaultNumberOfThreads()
         torch.set_num_threads(self.threads)
+        ProcessObject.SetGlobalDefaultNumberOfThreads(self.threads)
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
         try:
             yield
         finally:
             threads, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
             torch.set_num_threads(threads)
+            ProcessObject.SetGlobalDefaultNumberOfThreads(itk_threads)
 
 
 def make_plan(

@@ -24,7 +24,8 @@ class Handed:
 
     affine: voxel index -> RAS millimetre. name: what the viewer calls it. source: the file that the viewer
     read it from. sha256: of that file, where the viewer knows it. synthetic: made-up voxels are in it. frame,
-    orientation: what the user stated when the viewer read the file, which left it open.
+    orientation: what the user stated when the viewer read the file, which left it open. names: of labels, by
+    value.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Handed:
     synthetic: bool = False
     frame: int | None = None
     orientation: str | None = None
+    names: dict[int, str] | None = None
 
     __pydantic_config__ = {"extra": "forbid"}
 
@@ -43,7 +45,7 @@ class Handed:
         """`Volume.meta` of it; the gate counts the bytes of a source that is a NIfTI file."""
         known = {"name": self.name, "format": "a viewer's", "units": "mm", "synthetic": self.synthetic}
         source = self.source or self.name
-        told = {"source": source, "sha256": self.sha256, "orientation": self.orientation}
+        told = {"source": source, "sha256": self.sha256, "orientation": self.orientation, "names": self.names}
         frame = {} if self.frame is None else {"frame": self.frame}
         return known | frame | {key: value for key, value in told.items() if value}
 

@@ -63,6 +63,8 @@ def summary(result: Result) -> str:
         lines.extend(f"  {_finding(row)}" for row in result.findings)
     if "volumes" in result:
         lines.extend(f"  {_measured(row)}" for row in result["volumes"].rows or [])
+    if "tissues" in result:
+        lines.extend(f"  {_painted(row)}" for row in result["tissues"].rows or [])
     lines.extend(f"Note: {note}" for note in result.notes)
     return "\n".join(lines)
 
@@ -95,6 +97,13 @@ def _measured(row: Row) -> str:
         wanted = "" if asked is None else f" (asked for: {asked:.0f})"
         said.append(f"{name} {row[f'{name}_ml']:.0f} ml{wanted}")
     return f"{row['sample']}. {', '.join(said)}, seed {row['seed']}"
+
+
+def _painted(row: Row) -> str:
+    return (
+        f"{row['painting']}. {row['tissue']}: {row['volume_ml']:.2f} ml, {row['after']:.2f} of white matter "
+        f"(before: {row['before']:.2f})"
+    )
 
 
 @dataclass(frozen=True)
@@ -237,7 +246,7 @@ def _row(axes: list[Axes], result: Result, plane: Plane, position: np.ndarray, b
             if found.any():
                 ax.contour(found, levels=[0.5], colors="cyan", linewidths=0.8)
     for ax, made_up in zip(axes, (False, True, True), strict=True):
-        _letters(ax, plane)
+        letters(ax, plane)
         ax.text(
             0.01,
             0.99,
@@ -279,7 +288,7 @@ def heat_window(result: Result) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _letters(ax: Axes, plane: Plane) -> None:
+def letters(ax: Axes, plane: Plane) -> None:
     left, right, top, bottom = _VIEWS[plane][3]
     ax.set_axis_off()
     style: dict[str, Any] = {"transform": ax.transAxes, "color": "white", "fontsize": 8}

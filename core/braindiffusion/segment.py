@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy.ndimage import binary_dilation, binary_fill_holes, label
 
-from .anatomy import MIRROR, volumes_ml
+from .anatomy import MIRROR, STRUCTURES, volumes_ml
 from .errors import Refused
 from .imaging.align import head_to_template
 from .imaging.atlas import atlas
@@ -27,6 +28,7 @@ from .imaging.volume import Volume
 from .models.loading import Model, load_model, prepared
 from .nets.anatomy import located, mirror, normalise
 from .nets.tissue import tissue_model
+from .nets.warping import warp
 from .telling import Tell, between, silent
 
 ANATOMY_MODEL = "brain-anatomy-2mm"
@@ -38,6 +40,8 @@ _LEAST_ML = 100.0
 """A region that is smaller is no brain, nor can it be aligned."""
 _LEAST_MM, _LEAST_VOXELS = 60.0, 8
 """Along its shortest axis, an image that is smaller holds no brain."""
+_AT_ONCE = 100_000
+"""Voxels whose structures are compared at once: more would take hundreds of megabytes."""
 _NEVER = 0.99
 """Probability of the atlas above which a voxel is outside whatever it looks like."""
 
@@ -46,15 +50,26 @@ _NEVER = 0.99
 class Segmentation:
     """Structures on a 2 mm grid that is aligned with the template.
 
-    labels: uint8 [80, 96, 80], indices of `anatomy.STRUCTURES`. inside: float32 of that shape, probability of
-    the intracranial space. affine: (4, 4) its voxel -> native RAS mm. confidence: mean probability of the
-    chosen structures.
+    probabilities: float16 [structures, 80, 96, 80], in the order of `anatomy.STRUCTURES`. inside: float32
+    [80, 96, 80], probability of the intracranial space, above 0.5 in one region. affine: (4, 4) its voxel ->
+    native RAS mm. confidence: mean probability of the chosen structures.
     """
 
-    labels: np.ndarray
+    probabilities: np.ndarray
     inside: np.ndarray
     affine: np.ndarray
     confidence: float
+
+    @classmethod
+    def certain(cls, labels: np.ndarray, affine: np.ndarray, confidence: float = 1.0) -> Segmentation:
+        """That of `labels` [80, 96, 80] of which there is no doubt."""
+        sure = np.stack([labels == s.index for s in STRUCTURES]).astype(np.float16)
+        return cls(sure, (labels > 0).astype(np.float32), affine, confidence)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """uint8 [80, 96, 80], indices of `anatomy.STRUCTURES`."""
+        return np.where(self.inside > 0.5, self.probabilities[1:].argmax(0) + 1, 0).astype(np.uint8)
 
     def volumes(self) -> dict[str, float]:
         """Intracranial, brain and ventricular volume in millilitre; the grid is rigid, so they are native
@@ -63,8 +78,24 @@ class Segmentation:
         return volumes_ml(self.labels, VOXEL_ML)
 
     def labels_on(self, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-        """The labels on another grid (nearest neighbour), uint8."""
-        return sample(self.labels, np.linalg.inv(self.affine) @ affine, shape, order=0)
+        """The labels on another grid, uint8: the likeliest structure by interpolated probabilities, which
+        follows borders between the voxels of 2 mm.
+        """
+        to_own = np.linalg.inv(self.affine) @ affine
+        inside = sample(self.inside, to_own, shape) > 0.5
+        labels = np.zeros(shape, np.uint8)
+        labels[inside] = self._likeliest(np.argwhere(inside) @ to_own[:3, :3].T + to_own[:3, 3])
+        return labels
+
+    def _likeliest(self, voxels: np.ndarray) -> np.ndarray:
+        """Indices (N,) of structures at `voxels` (N, 3), positions between this grid's."""
+        structures = torch.from_numpy(self.probabilities[1:]).float()
+        found = [
+            warp(structures, torch.from_numpy(some.T.astype(np.float32))[..., None, None]).argmax(0).flatten()
+            + 1
+            for some in np.array_split(voxels, len(voxels) // _AT_ONCE + 1)
+        ]
+        return torch.cat(found).to(torch.uint8).numpy()
 
     def mask_on(self, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
         """The intracranial mask on another grid, bool: the one region that is more likely in than out, holes
@@ -123,10 +154,10 @@ class Segmenter:
         mean = (straight + mirrored) / 2
         tell(0.95)
         region = one_region(mean[0] < 0.5)
-        labels = np.where(region, mean[1:].argmax(0) + 1, 0).astype(np.uint8)
         confidence = float(mean.max(0)[region].mean()) if region.any() else 0.0
         inside = np.where(region, np.maximum(1 - mean[0], 0.5001), np.minimum(1 - mean[0], 0.4999))
-        return Segmentation(labels, inside.astype(np.float32), frame.affine @ frame.index, confidence)
+        index = frame.affine @ frame.index
+        return Segmentation(mean.astype(np.float16), inside.astype(np.float32), index, confidence)
 
     @torch.inference_mode()
     def _probabilities(self, image: torch.Tensor, to_template: torch.Tensor, tell: Tell) -> np.ndarray:

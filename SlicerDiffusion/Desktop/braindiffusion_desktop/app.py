@@ -39,7 +39,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "pictures of the window to FOLDER",
     )  # fmt: skip
     parser.add_argument(
-        "--screenshots", metavar="FOLDER", help="heal the sample patient, picture each layout, end"
+        "--screenshots",
+        metavar="FOLDER",
+        help="heal the sample patient, picture each layout and the other tasks, end",
     )
     parser.add_argument(
         "--time", action="store_true", help="say how long the window took to be ready, and end"
@@ -182,7 +184,8 @@ def _demo(window: Window, options: argparse.Namespace, on_screen: bool) -> None:
     demo = Path(options.demo) if options.demo else None
     pictures = Path(options.screenshots) if options.screenshots else None if on_screen else demo
     results = demo / "result" if demo else None
-    Demo(window, pictures, results, end=bool(options.screenshots) or not on_screen).begin()
+    alone = bool(options.screenshots)
+    Demo(window, pictures, results, end=alone or not on_screen, tour=alone).begin()
 
 
 def _say_what_fails(window: Window) -> None:

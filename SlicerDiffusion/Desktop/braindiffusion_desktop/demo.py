@@ -17,6 +17,7 @@ from braindiffusion.result import Result
 from braindiffusion.result_folder import HANDOVER
 
 from . import screenshots
+from .tour import Tour
 
 SEED = 7
 """As of `make demo-cli`: both show the same result."""
@@ -25,12 +26,16 @@ SEED = 7
 class Demo(QtCore.QObject):
     """pictures, results: folders for pictures of the window and for the result's files, None for nowhere.
 
-    end: leave the event loop when all is done, with the exit code 1 where the run failed.
+    end: leave the event loop when all is done, with the exit code 1 where the run failed. tour: picture the
+    other tasks too.
     """
 
-    def __init__(self, window: Any, pictures: Path | None, results: Path | None, end: bool) -> None:
+    def __init__(
+        self, window: Any, pictures: Path | None, results: Path | None, end: bool, tour: bool = False
+    ) -> None:
         super().__init__(window)
         self._window, self._pictures, self._results, self._end = window, pictures, results, end
+        self._tour = tour
         window.files.opened.connect(self._run)
         window.files.refused.connect(self._fail)
         window.module.logic.jobs.listeners.append(self._look)
@@ -63,7 +68,10 @@ class Demo(QtCore.QObject):
         except (OSError, BrainDiffusionError) as error:  # such as a folder that may not be written to
             self._fail(str(error))
             return
-        self._leave(0)
+        if self._tour and self._pictures is not None:
+            Tour(self._window, self._pictures, self._leave).begin()
+        else:
+            self._leave(0)
 
     def _keep(self, made: Path) -> None:
         """Write and tell what is wanted of the result whose files lie in the folder `made`."""

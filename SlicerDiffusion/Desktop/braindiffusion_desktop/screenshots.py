@@ -16,7 +16,7 @@ NAMES = {
     5610: "window-compare",
     5611: "window-compare-planes",
 }
-_SIZE = QtCore.QSize(1440, 900)
+SIZE = QtCore.QSize(1440, 900)
 _SETTLE_S = 0.6  # what is put off, such as fitting surfaces into a view, is done by then
 
 
@@ -50,7 +50,7 @@ def take(window: Any, folder: Path) -> list[Path]:
     """
     settle()
     before, size = window.layouts.layout, window.size()
-    window.resize(_SIZE)
+    window.resize(SIZE)
     paths = []
     for number in window.actions_.layouts:
         _show(window, number)
@@ -58,11 +58,20 @@ def take(window: Any, folder: Path) -> list[Path]:
         window.layouts.fit()
         _return_to_finding(window)
         settle()
-        window.layouts.draw()
-        path = folder / f"{NAMES.get(number, f'window-layout-{number}')}.png"
-        if not window.grab().save(str(path)):
-            raise OSError(f"The picture could not be saved to '{path}'; is the folder read-only?")
-        paths.append(path)
+        paths.append(_saved(window, folder / f"{NAMES.get(number, f'window-layout-{number}')}.png"))
     window.layouts.setLayout(before)
     window.resize(size)
     return paths
+
+
+def one(window: Any, path: Path) -> Path:
+    """Save a picture of the window, whose views show what they show, to `path`, which is returned."""
+    settle()
+    return _saved(window, path)
+
+
+def _saved(window: Any, path: Path) -> Path:
+    window.layouts.draw()
+    if not window.grab().save(str(path)):
+        raise OSError(f"The picture could not be saved to '{path}'; is the folder read-only?")
+    return path

@@ -15,6 +15,8 @@ def write(chosen, path, grid):
     '''Steps that write the voxels to `path`; their value is the affine, voxel index to RAS mm. `grid`: where
     the task's first scan lies, None where it has none.'''
 
+A kind of labels may have a fifth: `names(chosen)`, what the labels are called, {value: name}.
+
 What is chosen is a node, or a pair: a node and the id of the part of it that is meant.
 """
 
@@ -31,6 +33,8 @@ SCAN = "volume"
 """The kind of input that other inputs are laid onto."""
 MASK = "labels"
 """The kind of input that says where."""
+SEGMENTS = "segments"
+"""The kind of input that says what is where."""
 
 
 class Grid(NamedTuple):

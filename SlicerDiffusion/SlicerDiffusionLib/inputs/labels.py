@@ -12,7 +12,7 @@ from . import Grid, Selector, nodeBox, pair
 
 KIND = "labels"
 
-_CLASSES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
+CLASSES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
 
 
 def make(item: Any, changed: Callable[[], None]) -> Selector:
@@ -23,7 +23,7 @@ def make(item: Any, changed: Callable[[], None]) -> Selector:
     column = qt.QVBoxLayout(widget)
     column.setContentsMargins(0, 0, 0, 0)
     segments = _Segments(item, changed)
-    box = nodeBox(item, _CLASSES, "Choose a mask", lambda: chosen())
+    box = nodeBox(item, CLASSES, "Choose a mask", lambda: chosen())
     column.addWidget(box)
     column.addWidget(segments.widget)
 
@@ -63,8 +63,13 @@ def state(chosen: Any) -> tuple[Any, ...]:
     node, segment = pair(chosen)
     if not isSegmentation(node):
         return handover.state(node)
+    return stateOf(node, segment or node.GetSegmentation().GetNthSegmentID(0))
+
+
+def stateOf(node: Any, segment: str) -> tuple[Any, ...]:
+    """What is no longer equal when a segment, or the place where it lies, changes."""
     segmentation = node.GetSegmentation()
-    part = segmentation.GetSegment(segment or segmentation.GetNthSegmentID(0))
+    part = segmentation.GetSegment(segment)
     drawn = part.GetRepresentation(segmentation.GetSourceRepresentationName()) if part is not None else None
     parent = node.GetParentTransformNode()
     return (
@@ -80,22 +85,26 @@ def write(chosen: Any, path: Path, grid: Grid | None) -> Generator[None, None, h
     """
     import vtk
 
-    image = _inWorld(chosen)
+    image = inWorld(chosen)
     yield
-    own = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(own)
-    extent = image.GetExtent()
     if grid is None:
+        own = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(own)
+        extent = image.GetExtent()
         corner = own.MultiplyPoint((extent[0], extent[2], extent[4], 1.0))
         lattice = vtk.vtkMatrix4x4()
         lattice.DeepCopy(own)
         for row in range(3):
             lattice.SetElement(row, 3, corner[row])
         grid = Grid(handover.rows(lattice), tuple(extent[2 * n + 1] - extent[2 * n] + 1 for n in range(3)))
-    reslice = _onto(image, own, grid)
-    i, j, k = grid.shape
-    yield from handover.writeResampled(reslice, (0, i - 1, 0, j - 1, 0, k - 1), path)
+    yield from handover.writeResampled(onto(image, grid), extentOf(grid), path)
     return grid.affine
+
+
+def extentOf(grid: Grid) -> tuple[int, int, int, int, int, int]:
+    """Of an image with the voxels of a lattice."""
+    i, j, k = grid.shape
+    return (0, i - 1, 0, j - 1, 0, k - 1)
 
 
 def isSegmentation(node: Any) -> bool:
@@ -114,14 +123,14 @@ def _segmentOf(node: Any, segment: str) -> str:
     return str(segmentation.GetNthSegmentID(0))
 
 
-def _inWorld(chosen: Any) -> Any:
-    """The labels as vtkOrientedImageData, hardened under their transforms; a segment is 1 inside."""
+def inWorld(chosen: Any, value: int = 1) -> Any:
+    """The labels as vtkOrientedImageData, hardened under their transforms; a segment is `value` inside."""
     import slicer
 
     node, segment = pair(chosen)
     parent = node.GetParentTransformNode()
     if isSegmentation(node):
-        image = _drawn(node, _segmentOf(node, segment))
+        image = _drawn(node, _segmentOf(node, segment), value)
     else:
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         image = logic.CreateOrientedImageDataFromVolumeNode(node, parent)
@@ -131,8 +140,8 @@ def _inWorld(chosen: Any) -> Any:
     return image
 
 
-def _drawn(node: Any, segment: str) -> Any:
-    """A segment as an image of its own, before its transforms."""
+def _drawn(node: Any, segment: str, value: int) -> Any:
+    """A segment as an image of its own, `value` inside, before its transforms."""
     import slicer
     import vtk
 
@@ -140,11 +149,11 @@ def _drawn(node: Any, segment: str) -> Any:
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.GetSegmentBinaryLabelmapRepresentation(node, segment, drawn, False):
         raise Complaint(f"A segment of '{node.GetName()}' cannot be made into a mask; draw it again.")
-    value = node.GetSegmentation().GetSegment(segment).GetLabelValue()
+    own = node.GetSegmentation().GetSegment(segment).GetLabelValue()
     inside = vtk.vtkImageThreshold()  # segments may share an image, each with a value of its own
     inside.SetInputData(drawn)
-    inside.ThresholdBetween(value, value)
-    inside.SetInValue(1)
+    inside.ThresholdBetween(own, own)
+    inside.SetInValue(value)
     inside.SetOutValue(0)
     inside.SetOutputScalarTypeToUnsignedChar()
     inside.Update()
@@ -171,10 +180,12 @@ def _harden(image: Any, parent: Any) -> None:
     image.SetImageToWorldMatrix(own)
 
 
-def _onto(image: Any, imageToWorld: Any, grid: Grid) -> Any:
-    """A filter that gives the labels at the voxels of a lattice."""
+def onto(image: Any, grid: Grid) -> Any:
+    """A filter that gives labels, as `inWorld`, at the voxels of a lattice."""
     import vtk
 
+    imageToWorld = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(imageToWorld)
     matrix = vtk.vtkMatrix4x4()
     for row in range(4):
         for column in range(4):
@@ -192,7 +203,7 @@ def _onto(image: Any, imageToWorld: Any, grid: Grid) -> Any:
     reslice.SetResliceTransform(transform)
     reslice.SetInterpolationModeToNearestNeighbor()
     reslice.SetBackgroundLevel(0)
-    reslice.SetOutputExtent(0, grid.shape[0] - 1, 0, grid.shape[1] - 1, 0, grid.shape[2] - 1)
+    reslice.SetOutputExtent(extentOf(grid))
     reslice.SetOutputOrigin(0, 0, 0)
     reslice.SetOutputSpacing(1, 1, 1)
     return reslice

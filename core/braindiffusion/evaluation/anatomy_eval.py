@@ -46,17 +46,20 @@ def run(setting: Setting) -> dict[str, Any]:
 
 
 def segmented(setting: Setting, volume: Volume) -> Segmentation:
-    """The anatomy of a scan as the tasks find it: its frame first, then its structures.
-
-    A scan that is refused counts as one in which nothing was found.
+    """The anatomy of a scan as the tasks find it (`_seen`); one that is refused counts as one in which
+    nothing was found.
     """
-    segmenter = Segmenter.load(setting.plan.device, setting.plan.precision)
     try:
-        return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
+        return _seen(setting, volume)
     except Refused as refusal:
         setting.say(f"Refused, and counted as nothing found: {refusal}")
-        nothing = np.zeros(GRID_SHAPE)
-        return Segmentation(nothing.astype(np.uint8), nothing.astype(np.float32), volume.affine, 0.0)
+        return Segmentation.certain(np.zeros(GRID_SHAPE, np.uint8), volume.affine, 0.0)
+
+
+def _seen(setting: Setting, volume: Volume) -> Segmentation:
+    """The anatomy of a scan: its frame first, then its structures."""
+    segmenter = Segmenter.load(setting.plan.device, setting.plan.precision)
+    return segmenter.segment(segmenter.frame(volume), np.asarray(volume.data, np.float32))
 
 
 def _stripped(setting: Setting) -> dict[str, Any]:
@@ -195,7 +198,9 @@ def _table(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def _labelled(setting: Setting) -> dict[str, Any]:
-    """Two real T1 scans with FreeSurfer's labels, whose fluid (24) is not the outer CSF: left out."""
+    """Two real T1 scans with FreeSurfer's labels, whose fluid (24) is not the outer CSF: left out. One that
+    is refused has the reason instead of figures.
+    """
     folder = setting.root / "labelled_t1"
     with np.load(folder / "voxelmorph_test_scan_vol+seg.npz") as arrays:
         scan = Volume(arrays["vol"].astype(np.float32), _VOXELMORPH, {"source": "voxelmorph"})
@@ -208,7 +213,11 @@ def _labelled(setting: Setting) -> dict[str, Any]:
         setting.say(f"Anatomy: {name}")
         truth = from_freesurfer(numbers)
         truth[np.isin(truth, CSF)] = 0
-        found = segmented(setting, volume).labels_on(truth.shape, affine)
+        try:
+            found = _seen(setting, volume).labels_on(truth.shape, affine)
+        except Refused as refusal:
+            rows[name] = {"images": 1, "refused": str(refusal), "structures": {}}
+            continue
         # Numbers that our table does not have, such as the corpus callosum, are neither right nor wrong.
         found[((numbers > 0) & (truth == 0)) | np.isin(found, CSF)] = 0
         rows[name] = _table([_structures(found, truth)])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import map_coordinates
+from scipy.spatial.transform import Rotation
 
 from ..imaging import align, grid, intensity
 from ..imaging import frame as frame_module
@@ -21,7 +22,7 @@ from ..paths import resources
 from ..segment import stripped_mask
 from ..training.brains import participants
 from . import implants
-from .setting import Arrays, Setting, key_of, shared_out
+from .setting import Arrays, Setting, key_of, shared_out, sources
 
 FOLDS = 6
 
@@ -91,6 +92,27 @@ def folds(subjects: Sequence[str], count: int = FOLDS) -> dict[str, int]:
     return {subject: n % count for n, subject in enumerate(sorted(set(subjects)))}
 
 
+def lesion_shaped(
+    case: Case,
+    rng: np.random.Generator,
+    library: Sequence[implants.Shape],
+    wanted_ml: float,
+    places: np.ndarray,
+) -> np.ndarray:
+    """A region of about `wanted_ml` in the shape of some lesion of `library`, turned at random, about one of
+    the voxels `places` [N, 3]: bool [X, Y, Z] on the scan's grid, cut to the brain.
+    """
+    fitting = [shape for shape in library if wanted_ml / 8 <= shape.volume_ml <= wanted_ml * 8]
+    shape = fitting[int(rng.integers(len(fitting)))]
+    turn = Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()
+    centre = places[int(rng.integers(len(places)))]
+    scale = (wanted_ml / shape.volume_ml / case.voxel_ml / 1000) ** (1 / 3)
+    soft, box = implants._placed(shape.mask, turn, scale, 0.0, centre, case.brain.shape)
+    region = np.zeros(case.brain.shape, bool)
+    region[box] = (soft >= 0.5) & case.brain[box]
+    return region
+
+
 def training_maps(setting: Setting) -> Arrays:
     """The training population, [48, 80, 96, 80] each: `model` as the models see them, and in affine template
     space `images` and, bool, `inside`. Images are float16.
@@ -107,9 +129,8 @@ def training_maps(setting: Setting) -> Arrays:
 
 def _code() -> str:
     """Hash of what decides how a scan is framed and what is implanted."""
-    modules = (frame_module, align, grid, intensity, implants)
     return key_of(
-        *(Path(str(m.__file__)) for m in modules),
+        *sources(frame_module, align, grid, intensity, implants),
         implants.MANIFEST,
         resources() / "template" / "mni152_2mm.npz",
     )

@@ -8,13 +8,18 @@ brain.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
 from ..healing import Healed
-from ..heatmap import NormalMaps, calibrate, heat, residual, to_template
+from ..heatmap import calibrate, example, heat
+from ..imaging import demons
+from ..nets.correspondence import Correspondence
+from ..normal import NormalMaps
 from .cases import Case, folds
+from .setting import Arrays, Setting, key_of, sources
 
 ALLOWED_PER_BRAIN = 1.0
 
@@ -38,42 +43,40 @@ def direct(cases: Sequence[Case], score: Callable[[Case], np.ndarray]) -> Scored
     return Scored(maps, lambda: _thresholds(cases, lambda case, fold: maps[case.name].astype(np.float32)))
 
 
-def against_normal(cases: Sequence[Case], healed: Callable[[Case], Healed]) -> Scored:
+@dataclass(frozen=True, eq=False)
+class Places:
+    """`places(case)`: where the brain of a case lies in the mean `brain` [80, 96, 80], kept on disk."""
+
+    setting: Setting
+    brain: np.ndarray
+
+    def __call__(self, case: Case) -> Correspondence:
+        key = key_of(*sources(demons), self.brain.tobytes(), case.image.tobytes())
+        kept = self.setting.cached(f"place-{case.name}", key, lambda: self._make(case))
+        return Correspondence(kept["field"].astype(np.float32))
+
+    def _make(self, case: Case) -> Arrays:
+        return {"field": Correspondence.find(case.image, self.brain).field.astype(np.float16)}
+
+
+def against_normal(cases: Sequence[Case], healed: Callable[[Case], Healed], places: Places) -> Scored:
     """Heat maps of `healed(case)` against cross-fitted normal brains."""
     fold_of = folds([case.subject for case in cases])
-    normal = _Normals(cases, healed)
-    references = {fold: normal.without(fold) for fold in set(fold_of.values())}
-    scored = {}
-    for case in cases:
-        warm = heat(case.image, healed(case), case.frame, references[fold_of[case.subject]])
-        scored[case.name] = warm.z.astype(np.float16)
+    examples = {case.name: example(case.image, healed(case), places(case)) for case in cases if case.normal}
 
     @cache
-    def pair(first: int, second: int) -> NormalMaps:
-        return normal.without(first, second)
+    def without(*excluded: int) -> NormalMaps:
+        kept = [c for c in cases if c.normal and fold_of[c.subject] not in excluded]
+        return NormalMaps.fit([examples[c.name] for c in kept], places.brain)
+
+    def z_of(case: Case, normal: NormalMaps) -> np.ndarray:
+        return heat(case.image, healed(case), places(case), normal).z
 
     def calibration_map(case: Case, fold: int) -> np.ndarray:
-        first, second = sorted((fold, fold_of[case.subject]))
-        return heat(case.image, healed(case), case.frame, pair(first, second)).z
+        return z_of(case, without(*sorted({fold, fold_of[case.subject]})))
 
-    return Scored(scored, lambda: _thresholds(cases, calibration_map))
-
-
-class _Normals:
-    """Residuals of the normal brains in template space, made once."""
-
-    def __init__(self, cases: Sequence[Case], healed: Callable[[Case], Healed]) -> None:
-        fold_of = folds([case.subject for case in cases])
-        self.folds = [fold_of[case.subject] for case in cases if case.normal]
-        self.residuals, self.weights = [], []
-        for case in cases:
-            if case.normal:
-                self.residuals.append(to_template(residual(case.image, healed(case)), case.frame))
-                self.weights.append(to_template((case.image > 0).astype(np.float32), case.frame))
-
-    def without(self, *excluded: int) -> NormalMaps:
-        kept = [n for n, fold in enumerate(self.folds) if fold not in excluded]
-        return NormalMaps.fit([self.residuals[n] for n in kept], [self.weights[n] for n in kept])
+    maps = {case.name: z_of(case, without(fold_of[case.subject])).astype(np.float16) for case in cases}
+    return Scored(maps, lambda: _thresholds(cases, calibration_map))
 
 
 def _thresholds(

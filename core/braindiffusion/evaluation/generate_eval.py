@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .. import generating
 from ..diffusion.covariate import Covariate
-from ..generating import generate, measured
+from ..generating import cleaned, generate, measured
 from ..imaging.expected import population
 from ..imaging.grid import GRID_SPACING
 from ..models.loading import Model, load_model
+from ..models.storage import load_weights
+from ..nets import deformable, warping
 from ..segment import Segmenter
 from ..telling import finished
 from . import metrics, pictures
 from .cases import normal_cases, training_maps
 from .resemblance import Scale, features, fid, kid, kid_by_chance, main_directions, nearest, variety
-from .setting import Setting, key_of
+from .setting import Setting, key_of, sources
 
 BRAINS, STEPS, SEED = 50, 20, 2026
 EACH = 5
@@ -34,16 +37,21 @@ def run(setting: Setting) -> dict[str, Any]:
     made = _made(setting, model, asked)
     real = [case.image for case in normal_cases(setting)]
     training = [image.astype(np.float32) for image in training_maps(setting)["model"]]
+    rival = _rival(setting, len(made))
     setting.say("Generate: comparing with real brains")
     return {
         "brains": len(made),
         "steps": STEPS,
         "followed": followed(setting, made, asked),
         "effects": _effects(setting, model),
-        "realism": realism(made, real, training),
-        "variety": {"made": _summary(variety(made)), "real": _summary(variety(training))},
+        "realism": realism({"made": made, **rival}, real, training),
+        "variety": {
+            name: _summary(variety(some)) for name, some in {"made": made, **rival, "real": training}.items()
+        },
         "privacy": privacy(setting, made, training),
-        "spectrum": spectrum(made, [*real, *training]),
+        "spectrum": {
+            name: spectrum(some, [*real, *training]) for name, some in {"made": made, **rival}.items()
+        },
     }
 
 
@@ -73,12 +81,27 @@ def _made(
         )
         return {"brain": finished(steps)[0]}
 
-    made = []
+    made, code = [], sources(generating, deformable, warping)
     for number, values in enumerate(asked):
-        key = key_of(model.card.sha256, f"{STEPS} {number} {values}")
+        files = repr(sorted(model.card.files.items()))
+        key = key_of(model.card.sha256, *code, files, f"{STEPS} {number} {values}")
         kept = setting.cached(f"made-{kind}-{number}", key, partial(make, number, values))
         made.append(kept["brain"])
     return made
+
+
+def _rival(setting: Setting, count: int) -> dict[str, list[np.ndarray]]:
+    """As many brains of the variational autoencoder, where it was trained; of no covariates, which it does
+    not know.
+    """
+    if not setting.vae.is_file():
+        return {}
+    from ..training import vae
+
+    setting.say("Generate: brains of the variational autoencoder")
+    net = vae.build()
+    net.load_state_dict(load_weights(setting.vae))
+    return {"vae": [cleaned(vae.sample(net, [number])[0]) for number in range(count)]}
 
 
 def followed(setting: Setting, made: Sequence[np.ndarray], asked: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -121,21 +144,22 @@ def _effects(setting: Setting, model: Model) -> list[dict[str, Any]]:
 
 
 def realism(
-    made: Sequence[np.ndarray], real: Sequence[np.ndarray], training: Sequence[np.ndarray]
+    made: Mapping[str, Sequence[np.ndarray]], real: Sequence[np.ndarray], training: Sequence[np.ndarray]
 ) -> dict[str, Any]:
-    """KID and FID of made against val brains, and of train against val brains, at the same number of each.
+    """KID and FID of each kind of made brains against val brains, and of train against val brains, at the
+    same number of each.
 
     KID beside what chance gives for two sets of that size that are one kind (`kid_by_chance`).
     """
     scale = Scale.of(np.stack([features(image) for image in training]))
-    n = min(len(made), len(real), len(training))
+    kinds = {**made, "train": training, "val": real}
+    n = min(map(len, kinds.values()))
     sets = {
-        name: scale(np.stack([features(image) for image in images[:n]]))
-        for name, images in (("made", made), ("train", training), ("val", real))
+        name: scale(np.stack([features(image) for image in images[:n]])) for name, images in kinds.items()
     }
     directions = main_directions(scale(np.stack([features(image) for image in training])), DIRECTIONS)
     rows: dict[str, Any] = {"n": n, "directions": directions.shape[1]}
-    for name in ("made", "train"):
+    for name in (*made, "train"):
         rows[name] = {
             "kid": kid(sets[name], sets["val"]),
             "by_chance": list(kid_by_chance(sets["train"], sets["val"])),

@@ -12,12 +12,13 @@ import numpy as np
 from .. import healing, heatmap
 from ..healing import Healed
 from ..models.loading import Model, load_model
+from ..normal import NormalMaps
 from . import baselines, metrics
 from .cases import Case, training_maps, val_cases
-from .crossfit import Scored, against_normal, direct
+from .crossfit import Places, Scored, against_normal, direct
 from .judged import Judged, classes, judge, precision_of, table
 from .pictures import implant_sheet
-from .setting import Arrays, Setting, key_of
+from .setting import Arrays, Setting, key_of, shared_out, sources
 
 SAMPLES, STEPS = 4, 8
 PARTIAL_COPIES = 1
@@ -37,8 +38,9 @@ class Healer:
     def __call__(self, case: Case) -> Healed:
         inside = case.image > 0
         key = key_of(
-            self.model.card.sha256, repr((SAMPLES, STEPS, healing.PARTIAL_LEVELS)), case.image.tobytes()
-        )
+            self.model.card.sha256, *sources(healing), repr((SAMPLES, STEPS, healing.PARTIAL_LEVELS)),
+            case.image.tobytes(),
+        )  # fmt: skip
         kept = self.setting.cached(f"{self.method}-{case.name}", key, lambda: self._make(case, inside))
         samples = np.zeros((len(kept["samples"]), *inside.shape), np.float32)
         samples[:, inside] = kept["samples"]
@@ -62,11 +64,14 @@ def run(setting: Setting) -> dict[str, Any]:
     """Measure; returns the content of `heal.json`."""
     cases = val_cases(setting)
     model = load_model("t1-brain-2mm")
-    guided = _method(setting, cases, Healer(setting, model, "guided"), f"{SAMPLES} samples, {STEPS} steps")
+    places = Places(setting, NormalMaps.load(model.file("normal-guided.npz")).brain)
+    shared_out(setting, "Registering the mean brain", places, cases)
+    healer = Healer(setting, model, "guided")
+    guided = _method(setting, cases, healer, places, f"{SAMPLES} samples, {STEPS} steps")
     few = [case for case in cases if case.index <= PARTIAL_COPIES]
     levels = ", ".join(f"{level:g}" for level in healing.PARTIAL_LEVELS)
-    partial = _method(setting, few, Healer(setting, model, "partial"), f"sigma {levels}")
-    rivals, tried = _rivals(setting, cases)
+    partial = _method(setting, few, Healer(setting, model, "partial"), places, f"sigma {levels}")
+    rivals, tried = _rivals(setting, cases, places)
     setting.say("Comparing")
     content = {
         "cases": len([case for case in cases if not case.normal]),
@@ -76,23 +81,25 @@ def run(setting: Setting) -> dict[str, Any]:
         "differences": [_difference(guided, other) for other in (*rivals, partial)],
         "classes": [row for kind, wanted in classes() if (row := _class_row(kind, wanted, guided, rivals))],
         "variants": tried,
-        "residual": _residual(cases, Healer(setting, model, "guided")),
+        "residual": _residual(cases, healer),
         "autoencoder": setting.dae.is_file(),
     }
-    implant_sheet(setting.pictures / "implants.png", cases, guided.scored, Healer(setting, model, "guided"))
+    implant_sheet(setting.pictures / "implants.png", cases, guided.scored, healer)
     return content
 
 
-def _method(setting: Setting, cases: Sequence[Case], healed: Healer, label: str) -> Judged:
+def _method(setting: Setting, cases: Sequence[Case], healed: Healer, places: Places, label: str) -> Judged:
     for n, case in enumerate(cases):
         if n % 10 == 0:
             setting.say(f"Healing, {healed.method}: scan {n + 1} of {len(cases)}")
         healed(case)
     setting.say(f"Fitting normal brains and thresholds, {healed.method}")
-    return judge(healed.method, label, cases, against_normal(cases, healed))
+    return judge(healed.method, label, cases, against_normal(cases, healed, places))
 
 
-def _rivals(setting: Setting, cases: Sequence[Case]) -> tuple[list[Judged], list[dict[str, Any]]]:
+def _rivals(
+    setting: Setting, cases: Sequence[Case], places: Places
+) -> tuple[list[Judged], list[dict[str, Any]]]:
     """The best variant of each baseline, chosen on the first implanted copies.
 
     They are among the cases it is judged on, which flatters the baseline and never healing.
@@ -103,7 +110,7 @@ def _rivals(setting: Setting, cases: Sequence[Case]) -> tuple[list[Judged], list
     best: dict[str, tuple[float, baselines.Variant]] = {}
     tried = []
     for variant in variants:
-        value = precision_of(first, _scored(first, variant).maps)
+        value = precision_of(first, _scored(first, variant, places).maps)
         setting.say(f"Baseline: {variant.family}, {variant.label}: {value:.3f} on the first copies")
         tried.append({"family": variant.family, "label": variant.label, "auprc": value})
         if variant.family not in best or value > best[variant.family][0]:
@@ -111,13 +118,13 @@ def _rivals(setting: Setting, cases: Sequence[Case]) -> tuple[list[Judged], list
     judged = []
     for _, variant in best.values():
         setting.say(f"Judging the baseline: {variant.family}, {variant.label}")
-        judged.append(judge(variant.family, variant.label, cases, _scored(cases, variant)))
+        judged.append(judge(variant.family, variant.label, cases, _scored(cases, variant, places)))
     return judged, tried
 
 
-def _scored(cases: Sequence[Case], variant: baselines.Variant) -> Scored:
+def _scored(cases: Sequence[Case], variant: baselines.Variant, places: Places) -> Scored:
     if variant.healed is not None:
-        return against_normal(cases, variant.healed)
+        return against_normal(cases, variant.healed, places)
     if variant.score is None:
         raise ValueError(f"the variant '{variant.label}' scores nothing")
     return direct(cases, variant.score)

@@ -8,20 +8,21 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
 
-from .. import engine
+from .. import engine, filling_error, inpainting
 from ..errors import BrainDiffusionError
+from ..imaging import demons
 from ..imaging.membrane import box_around
 from ..imaging.volume import Volume
 from ..inpainting import RIM, Site, hole_in, inpaint, shapes_of
 from ..models.loading import Model, load_model
+from ..nets import deformable, warping
 from ..telling import finished
 from . import implants, metrics, pictures
-from .cases import Case, normal_cases
-from .setting import Setting, key_of
+from .cases import Case, lesion_shaped, normal_cases
+from .setting import Setting, key_of, sources
 
 SIZES_ML = (1.0, 8.0, 40.0)
 SEED = 2_026_11
@@ -55,16 +56,8 @@ def gap(case: Case, size_ml: float, library: Sequence[implants.Shape]) -> Gap:
     """A gap of about `size_ml` with the shape of a real lesion of a held-out patient, the same every time."""
     rng = np.random.default_rng([SEED, crc32(case.subject.encode()), round(1000 * size_ml)])
     places = np.argwhere(case.brain)
-    fitting = [shape for shape in library if size_ml / 8 <= shape.volume_ml <= size_ml * 8]
-    voxel_mm = (1000 * case.voxel_ml) ** (1 / 3)
     while True:
-        shape = fitting[int(rng.integers(len(fitting)))]
-        turn = Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()
-        centre = places[int(rng.integers(len(places)))]
-        scale = (size_ml / shape.volume_ml) ** (1 / 3) / voxel_mm
-        soft, box = implants._placed(shape.mask, turn, scale, 0.0, centre, case.brain.shape)
-        region = np.zeros(case.brain.shape, bool)
-        region[box] = (soft >= 0.5) & case.brain[box]
+        region = lesion_shaped(case, rng, library, size_ml, places)
         if abs(region.sum() * case.voxel_ml / size_ml - 1) < 0.25:
             return Gap(case, size_ml, region, *(hole_in(case.frame, region, rim) for rim in (RIM, 0)))
 
@@ -81,11 +74,13 @@ def run(setting: Setting) -> dict[str, Any]:
         for size_ml in SIZES_ML:
             here = gap(case, size_ml, library)
             rows.append(measured(here, filled(setting, model, here), scan))
+    weights = with_errors(rows)
     return {
         "brains": len(cases),
         "fillings": FILLINGS,
         "steps": STEPS,
         "level": LEVEL,
+        "filling": {"weights": weights.tolist(), "brains": len(cases), "share": filling_error.SHARE},
         "sizes": [
             {"ml": size_ml, **summary([row for row in rows if row["size_ml"] == size_ml])}
             for size_ml in SIZES_ML
@@ -110,7 +105,9 @@ def filled(setting: Setting, model: Model, here: Gap) -> np.ndarray:
         )  # fmt: skip
         return {"samples": finished(steps)[:, hole]}
 
-    key = key_of(model.card.sha256, repr((FILLINGS, STEPS, REPEATS)), image.tobytes(), hole.tobytes())
+    asked = repr((FILLINGS, STEPS, REPEATS))
+    code = sources(inpainting, deformable, warping, demons)
+    key = key_of(model.card.sha256, *code, asked, image.tobytes(), hole.tobytes())
     kept = setting.cached(f"inpaint-{here.case.name}-{here.size_ml:g}", key, make)
     samples = np.repeat(image[None], FILLINGS, 0)
     samples[:, hole] = kept["samples"]
@@ -146,6 +143,7 @@ def measured(here: Gap, samples: np.ndarray, scan: Volume) -> dict[str, Any]:
     joined, others = (np.stack(site.put_in(frame, some)) / frame.scale.white for some in (samples, rivals))
     truth, region = site.data / frame.scale.white, site.region
     images = {"fillings, mean": joined.mean(0), "one filling": joined[0], **dict(zip(RIVALS, others))}
+    learnt = filling_error.Example.of(site, joined, truth)
     low, high = joined[:, region].min(0), joined[:, region].max(0)
     within = (low <= truth[region]) & (truth[region] <= high)
     return {
@@ -156,7 +154,22 @@ def measured(here: Gap, samples: np.ndarray, scan: Volume) -> dict[str, Any]:
         "covered": float(within.mean()),
         "seam": site.seam(joined[0]),
         "natural": site.seam(truth),
+        "learnt": learnt,
     }
+
+
+def with_errors(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Enter in each row the share of voxels whose truth lies within the expected error of the mean filling,
+    as learnt from the other brains; returns the weights learnt from all.
+    """
+    for subject in sorted({row["subject"] for row in rows}):
+        weights = filling_error.fit([row["learnt"] for row in rows if row["subject"] != subject])
+        for row in rows:
+            if row["subject"] == subject:
+                error = filling_error.expected(weights, row["learnt"].terms)
+                row["held"] = float((np.abs(row["learnt"].errors) <= error).mean())
+                row["expected"] = float(error.mean())
+    return filling_error.fit([row["learnt"] for row in rows])
 
 
 def psnr(image: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> float:
@@ -196,6 +209,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "methods": methods,
         "against": against,
         "covered": _mean(rows, lambda row: row["covered"]),
+        "held": _mean(rows, lambda row: row["held"]),
+        "expected": _mean(rows, lambda row: row["expected"]),
         "seam": _mean(rows, lambda row: row["seam"]),
         "natural": {"mean": float(np.mean(natural)), "range": usual.tolist()},
         "seams_within": float(((usual[0] <= seams) & (seams <= usual[1])).mean()),

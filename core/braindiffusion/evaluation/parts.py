@@ -9,5 +9,7 @@ PARTS = {
     "real": "real_eval",
     "inpaint": "inpaint_eval",
     "generate": "generate_eval",
+    "paint": "paint_eval",
+    "sharpen": "sharpen_eval",
 }
 """The module that measures each part."""

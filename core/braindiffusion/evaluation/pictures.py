@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.ndimage import label
 
 from ..healing import Healed
 from ..imaging.volume import Volume
-from ..report import CORNER_TEXT, Plane, content_box, cut, gray_window
+from ..pathology import TISSUES
+from ..report import CORNER_TEXT, Plane, content_box, cut, gray_window, letters
 from ..result import Result
 from .cases import Case
 from .crossfit import Scored
@@ -71,6 +73,22 @@ def sample_sheet(path: Path, samples: Sequence[np.ndarray], captions: Sequence[s
         for column, (plane, index) in enumerate(_SLICES.items()):
             axes[row, first + column].imshow(_plane(sample, plane, index), cmap="gray", vmin=0, vmax=1.2)
         _title(axes[row, first + 1], caption)
+    _mark(figure)
+    _save(figure, path)
+
+
+def detail_sheet(path: Path, images: Mapping[str, np.ndarray]) -> None:
+    """One axial cut of each of `images`, by name, and a part of it larger: [80, 96, 80] at 2 mm or [160, 192,
+    160] at 1 mm.
+    """
+    figure, axes = _figure(2, len(images), (2.6 * len(images), 5.6))
+    figure.subplots_adjust(0.003, 0.03, 0.997, 0.95, 0.02, 0.02)
+    for column, (name, image) in enumerate(images.items()):
+        times = 160 // image.shape[0]
+        whole = _plane(image, "axial", 2 * _SLICES["axial"] // times).repeat(times, 0).repeat(times, 1)
+        for ax, part in zip(axes[:, column], (whole, whole[64:128, 16:80]), strict=True):
+            ax.imshow(part, cmap="gray", vmin=0, vmax=1.2, interpolation="nearest")
+        _title(axes[0, column], name)
     _mark(figure)
     _save(figure, path)
 
@@ -198,6 +216,35 @@ def filled_case(path: Path, title: str, result: Result) -> None:
             axes[row, 0].contour(outline, [0.5], colors="lime", linewidths=0.7)
     for ax, name in zip(axes[0], columns):
         _title(ax, name)
+    figure.suptitle(title, color="white", fontsize=11)
+    _mark(figure)
+    _save(figure, path)
+
+
+def painted_case(path: Path, title: str, scan: Volume, painted: Volume, images: Mapping[str, Volume]) -> None:
+    """Slices of a scan, of what is painted on it (`painting.tissues_on`) and of the paintings: three through
+    the core, one through the largest lesion.
+    """
+    from matplotlib import colormaps
+
+    box, columns = content_box(scan), {"scan": scan, "painted labels": scan, **images}
+    figure, axes = _figure(4, len(columns), (2.6 * len(columns), 10.4))
+    figure.subplots_adjust(0.003, 0.04, 0.997, 0.94, 0.02, 0.03)
+    white = 1.3 * gray_window(scan)[1]
+    lesions, _ = label(painted.data == 3)
+    largest = lesions == 1 + np.bincount(lesions.ravel())[1:].argmax()
+    places = [*_places(scan, scan, painted.data == 1), _places(scan, scan, largest)[0]]
+    for row, (plane, position) in enumerate(places):
+        for ax, volume in zip(axes[row], columns.values()):
+            ax.imshow(cut(volume, plane, position, box), cmap="gray", vmin=0, vmax=white)
+            letters(ax, plane)
+        labels = cut(painted, plane, position, box, labels=True)
+        colours: dict[str, Any] = {"cmap": "tab10", "vmin": 0.5, "vmax": 10.5, "interpolation": "nearest"}
+        axes[row, 1].imshow(np.ma.masked_equal(labels, 0), alpha=0.75, **colours)
+    for ax, name in zip(axes[0], columns):
+        _title(ax, name)
+    for n, tissue in enumerate(TISSUES):
+        figure.text(0.01 + 0.12 * n, 0.012, tissue.name, color=colormaps["tab10"](n), fontsize=10)
     figure.suptitle(title, color="white", fontsize=11)
     _mark(figure)
     _save(figure, path)

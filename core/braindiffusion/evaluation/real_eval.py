@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import engine
 from ..errors import BrainDiffusionError
+from ..heatmap import raised
 from ..imaging.gate import admit
 from ..imaging.volume import Volume
 from ..result import Result
@@ -88,8 +89,14 @@ def _healed(setting: Setting, case: Real) -> Result | str:
 
 
 def _facts(result: Result) -> dict[str, Any]:
-    strongest = result.findings[:3]
+    strongest, heat = result.findings[:3], _volume(result, "heatmap")
+    typical, threshold = result.provenance["typical_z"], result.provenance["threshold"]
+    higher = raised(threshold, typical["scan"], typical["normal_brains"])
     return {
+        "typical_z": typical["scan"],
+        "usual_z": typical["normal_brains"],
+        "higher_threshold": higher,
+        "findings_above_it": int(metrics.findings(heat.data >= higher, heat.voxel_ml).max()),
         "verdict": result.verdict,
         "plausible": result.plausible,
         "findings": len(result.findings),
@@ -98,7 +105,7 @@ def _facts(result: Result) -> dict[str, Any]:
             {key: row[key] for key in ("side", "structure", "volume_ml", "peak_z", "direction")}
             for row in strongest
         ],
-        "threshold": result.provenance["threshold"],
+        "threshold": threshold,
         "seconds": round(result.provenance.get("seconds", {}).get("total", float("nan")), 1),
     }
 

@@ -42,6 +42,12 @@ def _blocks(image: np.ndarray) -> np.ndarray:
     return image.reshape(parts).mean((1, 3, 5))
 
 
+_FARTHEST = 10.0
+"""Deviations of the reference: what lies further away counts as that far. A block that the reference brains
+hardly reach has next to no deviation, and one brain with anything in it would decide alone.
+"""
+
+
 class Scale(NamedTuple):
     """Standardises features by those of a reference; what never varies there is left out."""
 
@@ -54,7 +60,8 @@ class Scale(NamedTuple):
 
     def __call__(self, found: np.ndarray) -> np.ndarray:
         varies = self.deviation > 1e-3
-        return (found[:, varies] - self.mean[varies]) / self.deviation[varies]
+        z = (found[:, varies] - self.mean[varies]) / self.deviation[varies]
+        return z.clip(-_FARTHEST, _FARTHEST)
 
 
 def kid(first: np.ndarray, second: np.ndarray) -> float:

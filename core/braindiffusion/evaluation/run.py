@@ -1,8 +1,9 @@
 """`make evaluate`: measure the models and write docs/results.md.
 
-    python -m braindiffusion.evaluation [--only anatomy|prior|heal|real|inpaint|generate|page] [--quick]
+    python -m braindiffusion.evaluation [--only PART] [--quick]
 
-Every part keeps what it measured in `runs/eval/<part>.json`; the page is made from whatever parts are there.
+PART is one of `parts.PARTS`, or `page`. Every part keeps what it measured in `docs/results/<part>.json`; the
+page is made from them, and keeps what it said of a part that has none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _DATA = {
     "real": ("tumour", "ms", "nichart", "heads"),
     "inpaint": ("t1_brains", "ms", "stroke", "tumour"),
     "generate": ("t1_brains", "ms", "stroke"),
+    "paint": ("t1_brains", "ms", "stroke"),
+    "sharpen": ("t1_brains", "ms", "stroke"),
 }
 
 
@@ -41,15 +44,16 @@ def measure(options: argparse.Namespace) -> Path:
     # A quick run must never touch the figures that are quoted.
     folder = options.folder / "quick" if options.quick else options.folder
     docs = folder if options.quick else options.docs
-    setting = Setting(data_root(), folder, docs / "pictures", options.dae, plan, options.quick)
+    setting = Setting(data_root(), folder, docs, options.baselines, plan, options.quick)
     for part in parts:
         begun = time.monotonic()
         with plan.applied():
             content = importlib.import_module(f"{__package__}.{PARTS[part]}").run(setting)
         setting.keep(part, content, time.monotonic() - begun)
         setting.say(f"Measured: {part}")
-    page = write.page(folder)
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / "results.md").write_text(page, encoding="utf-8")
-    setting.say(f"Written: {docs / 'results.md'}")
-    return docs / "results.md"
+    page = docs / "results.md"
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    page.write_text(write.page(setting.results, before), encoding="utf-8")
+    setting.say(f"Written: {page}")
+    return page

@@ -31,19 +31,30 @@ def inpaint(content: Content) -> list[str]:
     rows = [
         (
             name,
-            f"{row['covered']['mean']:.0%} ({row['covered']['interval'][0]:.0%} to "
-            f"{row['covered']['interval'][1]:.0%})",
+            _percent(row["covered"]),
+            _percent(row["held"]),
+            f"{row['expected']['mean']:.3f}",
             _figure(row["seam"], 2),
             f"{row['natural']['mean']:.2f} ({span(row['natural']['range'], 2)})",
             f"{row['seams_within']:.0%}",
         )
         for name, row in sizes
     ]
-    heading = ("size", "truth within the fillings", "seam", "seam of the untouched scan", "seams within that")
+    heading = (
+        "size",
+        "truth within the fillings",
+        "truth within the error map",
+        "its mean",
+        "seam",
+        "seam of the untouched scan",
+        "seams within that",
+    )
     lines += [*table(heading, rows), ""]
     lines += prose(
         f"""The truth would lie between the lowest and the highest of {content["fillings"]} fillings in
-        {content["level"]:.0%} of the voxels, were it one more of them. Seam: how steep the scan is across the
+        {content["level"]:.0%} of the voxels, were it one more of them; they differ less than that. The error
+        map is meant to hold it in {content["filling"]["share"]:.0%} about their mean: what it makes of the
+        fillings is learnt from the other brains here. Seam: how steep the scan is across the
         region's border on its own grid, over how steep the tissue around is; in brackets the range of 95 % of
         the same borders before anything was filled."""
     )
@@ -61,9 +72,55 @@ def _tumour(row: Content) -> list[str]:
     return [*lines, f"![{row['name']} filled](pictures/inpainted.png)", ""]
 
 
+def paint(content: Content) -> list[str]:
+    """Whether labels and intensities of painted pathology agree."""
+    lines = prose(
+        f"""{content["brains"]} val brains, each painted with a tumour (necrotic core, enhancing rim, oedema)
+        and lesions elsewhere, shapes of patients that no training saw; {content["painted_ml"]:.0f} ml in each
+        (mean), {content["steps"]} steps, once with contrast agent and once without. Everything is judged on
+        the scan's own grid, where white matter is 1. The range is what is expected of the tissue; the healthy
+        scan's share of voxels in it is what chance gives. The brightness that was asked for was
+        drawn inside the range; what lies beneath oedema shows through, so that it is brighter than that."""
+    )
+    rows = [
+        (
+            row["name"],
+            span(row["range"], 2),
+            _share(row["within"]),
+            f"{row['before']['mean']:.0%}",
+            f"{row['error']['mean']:.3f}",
+            f"{row['r']:.2f}",
+            f"{row['dice']['mean']:.3f}",
+        )
+        for row in content["tissues"]
+    ]
+    heading = (
+        "tissue", "range", "voxels in it", "healthy scan", "mean brightness, error", "r with what was asked",
+        "Dice of the visible change",
+    )  # fmt: skip
+    lines += [*table(heading, rows), ""]
+    pairs = [(row["name"], _figure(row["area"], 3)) for row in content["pairs"]]
+    lines += [*table(("told apart by their voxels, with contrast agent", "AUC"), pairs), ""]
+    lines += prose(
+        f"""A change is visible where it is above {content["threshold"]:g}; the Dice of all that is visible
+        with all that is painted is {_figure(content["dice"], 3)}. Voxels changed outside what is painted:
+        {content["changed_outside"]}. Oedema on cortex changes little, by intention. Sampling starts from flat
+        tissue of the brightness that was asked for, which would agree by itself; what the network draws
+        beyond it (texture, border, what shows through) was learnt from simulated implants. That labels and
+        intensities agree does not say that patients look so, and nobody was asked whether the pictures are
+        believable."""
+    )
+    return [*lines, "![A val brain with painted pathology](pictures/paint.png)", ""]
+
+
+def _share(value: Content) -> str:
+    low, high = value["interval"]
+    return f"{value['mean']:.0%} ({low:.0%} to {high:.0%})"
+
+
 def generate(content: Content) -> list[str]:
     """Generated brains: conditions, realism, variety, privacy and sharpness."""
-    realism, privacy, power = content["realism"], content["privacy"], content["spectrum"]
+    realism, privacy, power = content["realism"], content["privacy"], content["spectrum"]["made"]
     lines = prose(
         f"""{content["brains"]} brains of {content["steps"]} steps with fixed seeds, whose age, sex and
         volumes were drawn evenly from the training ranges. What was asked for against what was measured:"""
@@ -84,15 +141,17 @@ def generate(content: Content) -> list[str]:
         blocks of 32 mm) and FID ({realism["directions"]} main directions of the same; with so few brains it
         is far too large):"""
     )
-    kinds = (("made", "generated against val"), ("train", "train against val"))
+    kinds = [("made", "generated against val"), ("train", "train against val")]
+    if "vae" in realism:
+        kinds.insert(1, ("vae", "variational autoencoder against val"))
     entries = [(label, realism[kind]) for kind, label in kinds]
     rows = [(label, f"{e['kid']:.3f}", span(e["by_chance"]), f"{e['fid']:.1f}") for label, e in entries]
     lines += [*table(("", "KID", "KID of real brains by chance", "FID"), rows), ""]
     pairs = [
-        (n, *(f"{e[k]:.3f}" for k in ("mean", "lowest", "highest"))) for n, e in _two(content["variety"])
+        (n, *(f"{e[k]:.3f}" for k in ("mean", "lowest", "highest"))) for n, e in _rows(content["variety"])
     ]
     lines += [*table(("MS-SSIM of pairs (high: little variety)", "mean", "lowest", "highest"), pairs), ""]
-    near = [(n, *(f"{e[k]:.3f}" for k in ("mean", "lowest", "highest"))) for n, e in _two(privacy)]
+    near = [(n, *(f"{e[k]:.3f}" for k in ("mean", "lowest", "highest"))) for n, e in _rows(privacy)]
     heading = ("correlation with the nearest training brain, mirrored too", "mean", "lowest", "highest")
     lines += [*table(heading, near), ""]
     lines += prose(
@@ -100,11 +159,61 @@ def generate(content: Content) -> list[str]:
         {power["median_within"]:.0%} of the rings of the median brain's power spectrum lie within the range of
         real ones; in the finer half it has {power["fine_ratio"]:.2f} times their power."""
     )
+    if "vae" in content["spectrum"]:
+        rival = content["spectrum"]["vae"]
+        lines += prose(
+            f"""The variational autoencoder (a rival trained on the same brains by `braindiffusion train
+            baseline-vae-2mm`; it knows no covariates): {rival["median_within"]:.0%} of the rings,
+            {rival["fine_ratio"]:.2f} times the fine power."""
+        )
+    else:
+        lines += prose("The variational autoencoder was not measured: its weights were not found.")
     return [*lines, "![The most similar pair](pictures/nearest.png)", ""]
 
 
-def _two(content: Content) -> list[tuple[str, Content]]:
-    return [("generated", content["made"]), ("real", content["real"])]
+def sharpen(content: Content) -> list[str]:
+    """Brains at 1 mm beside interpolation, and what they cost."""
+    lines = prose(
+        f"""{content["brains"]} val brains as a frame shows them to the models, at 2 mm, brought to 1 mm
+        ({content["steps"]} steps, fixed seeds) and compared with the scans themselves at 1 mm, inside the
+        brain. Back-projection is the deblurred brain around which detail is drawn. Fine power: of the
+        spectrum beyond what 2 mm can show, over the real brain's. Detail drawn by chance costs PSNR."""
+    )
+    rows = [
+        (m["name"], _figure(m["psnr"], 1), _figure(m["ssim"], 3), _figure(m["power"], 2))
+        for m in content["methods"]
+    ]
+    lines += [*table(("", "PSNR (dB)", "SSIM", "fine power"), rows), ""]
+    made, cost, seam = content["generated"], content["cost"], content["seam"]
+    means = {name: sum(values) / len(values) for name, values in seam.items()}
+    lines += prose(
+        f"""Blurred and sampled again they differ from their 2 mm brain by
+        {100 * content["consistency"]:.1f} % of white matter (root mean square). {made["brains"]} generated
+        brains at 1 mm have {made["power"]:.2f} times the fine power of the median real one, and differ by
+        {100 * made["consistency"]:.1f} %. Where tiles meet they are {means["seam"]:.3f} times as steep as
+        elsewhere, and real brains there {means["natural"]:.3f} times
+        ({span([min(seam["natural"]), max(seam["natural"])], 3)}). One brain takes {cost["seconds"]:.0f} s and
+        {cost["peak_gib"]:.1f} GiB, all told."""
+    )
+    return [
+        *lines,
+        "![2 mm, interpolated, sharpened and real](pictures/detail.png)",
+        "",
+        "![Generated brains at 2 mm and at 1 mm](pictures/detail_generated.png)",
+        "",
+    ]
+
+
+_KINDS = {"made": "generated", "vae": "variational autoencoder", "real": "real"}
+
+
+def _rows(content: Content) -> list[tuple[str, Content]]:
+    return [(label, content[kind]) for kind, label in _KINDS.items() if kind in content]
+
+
+def _percent(entry: Content) -> str:
+    low, high = entry["interval"]
+    return f"{entry['mean']:.0%} ({low:.0%} to {high:.0%})"
 
 
 def _figure(entry: Content, digits: int) -> str:

@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,19 +30,39 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Setting:
-    """root: the scans. folder: for results of parts and the cache. pictures: for PNG files. dae: weights of
-    the baseline.
+    """root: the scans. folder: for the cache. docs: for what is shown, figures and pictures. baselines: where
+    `braindiffusion train` left their weights.
 
     quick: a small share of the cases, to see that everything runs; its figures are not to be quoted.
     """
 
     root: Path
     folder: Path
-    pictures: Path
-    dae: Path
+    docs: Path
+    baselines: Path
     plan: Plan
     quick: bool = False
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pictures(self) -> Path:
+        """For PNG files."""
+        return self.docs / "pictures"
+
+    @property
+    def results(self) -> Path:
+        """For what each part measured, as JSON: docs/results.md is made from it."""
+        return self.docs / "results"
+
+    @property
+    def dae(self) -> Path:
+        """Weights of the denoising autoencoder, healing's rival."""
+        return self.baselines / "baseline-dae-2mm" / "ema.safetensors"
+
+    @property
+    def vae(self) -> Path:
+        """Weights of the variational autoencoder, generation's rival."""
+        return self.baselines / "baseline-vae-2mm" / "ema.safetensors"
 
     def say(self, text: str) -> None:
         """A line of progress with the minutes that have passed."""
@@ -48,15 +70,16 @@ class Setting:
 
     def keep(self, part: str, content: dict[str, Any], seconds: float) -> None:
         """Write what `part` measured, with the machine that measured it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.results.mkdir(parents=True, exist_ok=True)
         whole = {
             "content": content,
+            "date": date.today().isoformat(),
             "machine": machine(self.plan),
             "seconds": round(seconds),
             "quick": self.quick,
             "models": {card.name: card.sha256 for card in map(read_card, sorted(_shipped()))},
         }
-        (self.folder / f"{part}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        (self.results / f"{part}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
     def cached(self, name: str, key: str, make: Callable[[], Arrays]) -> Arrays:
         """The arrays that `make()` gives, from disk where `key` says that they are the same."""
@@ -100,7 +123,7 @@ def _told(setting: Setting, what: str, results: Iterable[Any], count: int) -> It
 
 def _one_thread() -> None:
     """For libraries that the work will import, and for torch where it is imported already."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
@@ -118,6 +141,11 @@ def key_of(*parts: str | bytes | Path) -> str:
         )
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
+
+
+def sources(*modules: ModuleType) -> list[Path]:
+    """The files of `modules`, for the key (`key_of`) of what their code decides."""
+    return [Path(str(module.__file__)) for module in modules]
 
 
 def machine(plan: Plan) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ..errors import BrainDiffusionError
 from ..models.card import Card
 from .sections import Content, anatomy, heal, interval, prior, prose, real, span, table
-from .sections_made import generate, inpaint
+from .sections_made import generate, inpaint, paint, sharpen
 
 COMMAND = "python -m braindiffusion.evaluation --only {}"
 SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
@@ -22,6 +21,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
     "real": ("Real cases", real),
     "inpaint": ("Inpainting", inpaint),
     "generate": ("Generated brains", generate),
+    "paint": ("Painted pathology: `t1-brain-2mm-paint`", paint),
+    "sharpen": ("Brains at 1 mm: `t1-brain-1mm`", sharpen),
 }
 # The model that a part measures.
 MODELS = {
@@ -31,11 +32,15 @@ MODELS = {
     "real": "t1-brain-2mm",
     "inpaint": "t1-brain-2mm-generate",
     "generate": "t1-brain-2mm-generate",
+    "paint": "t1-brain-2mm-paint",
+    "sharpen": "t1-brain-1mm",
 }
 
 
-def page(folder: Path) -> str:
-    """The whole page; a part that was not measured says so."""
+def page(folder: Path, before: str = "") -> str:
+    """The whole page from the parts in `folder`. A part that is not there keeps what the page `before` said
+    of it, or says that it was not measured.
+    """
     parts = {name: _read(folder / f"{name}.json") for name in SECTIONS}
     lines = ["# Results", ""]
     lines += prose(
@@ -48,15 +53,20 @@ def page(folder: Path) -> str:
             "**A quick run on few cases: it shows that the evaluation runs, and measures nothing.**",
             "",
         ]
-    lines += _goals(parts)
+    lines += _goals(parts, before)
     for name, (title, write) in SECTIONS.items():
         part = parts[name]
         lines += ["", f"## {title}", ""]
         if part is None:
-            lines.append(f"Not measured yet: `{COMMAND.format(name)}`.")
+            lines.append(_said(title, before) or f"Not measured yet: `{COMMAND.format(name)}`.")
         else:
             lines += [*_machine(name, part), *write(part["content"])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _said(title: str, page: str) -> str:
+    """The section `title` of a page, without its heading; empty where there is none."""
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0].strip()
 
 
 def goals(parts: dict[str, Content | None]) -> list[tuple[str, str, str, bool]]:
@@ -68,10 +78,20 @@ def goals(parts: dict[str, Content | None]) -> list[tuple[str, str, str, bool]]:
         "real": _real_goals,
         "inpaint": _inpaint_goals,
         "generate": _generate_goals,
+        "paint": _paint_goals,
+        "sharpen": _sharpen_goals,
     }
     return [
         row for name, check in checks.items() if (part := parts.get(name)) for row in check(part["content"])
     ]
+
+
+def learnt(card: Card, folder: Path) -> dict[str, Any]:
+    """What the evaluation learnt that the tasks of a model use: the error of a filling, where it was measured
+    with these weights.
+    """
+    part = _read(folder / "inpaint.json") if card.name == MODELS["inpaint"] else None
+    return {"filling": part["content"]["filling"]} if part else {}
 
 
 def for_card(card: Card, folder: Path) -> dict[str, Any]:
@@ -92,7 +112,7 @@ def for_card(card: Card, folder: Path) -> dict[str, Any]:
         keys = ("what", "goal", "measured", "met")
         told[name] = {
             "command": COMMAND.format(name),
-            "date": date.fromtimestamp(file.stat().st_mtime).isoformat(),
+            "date": part["date"],
             "figures": [dict(zip(keys, row, strict=True)) for row in goals({name: part})],
         }
     if not told:
@@ -101,6 +121,7 @@ def for_card(card: Card, folder: Path) -> dict[str, Any]:
 
 
 Goals = list[tuple[str, str, str, bool]]
+_GOALS = ("", "goal", "measured", "met", "part")
 
 
 def _anatomy_goals(content: Content) -> Goals:
@@ -168,6 +189,11 @@ def _inpaint_goals(content: Content) -> Goals:
     within = f"{covered['mean']:.0%} ({covered['interval'][0]:.0%} to {covered['interval'][1]:.0%})"
     what = f"Truth within the range of {content['fillings']} fillings"
     rows.append((what, f"≥ {level:.0%}", within, covered["mean"] >= level))
+    (low, high), share = whole["held"]["interval"], content["filling"]["share"]
+    said = f"{whole['held']['mean']:.0%} ({low:.0%} to {high:.0%})"
+    rows.append(
+        ("Truth within the error map about the mean filling", f"{share:.0%}", said, low <= share <= high)
+    )
     low, high = whole["natural"]["range"]
     seam = whole["seam"]["mean"]
     rows.append(
@@ -201,9 +227,44 @@ def _generate_goals(content: Content) -> Goals:
     return rows
 
 
-def _goals(parts: dict[str, Content | None]) -> list[str]:
-    rows = [(what, goal, value, "yes" if met else "**no**") for what, goal, value, met in goals(parts)]
-    return table(("", "goal", "measured", "met"), rows) if rows else []
+def _sharpen_goals(content: Content) -> Goals:
+    rows: Goals = []
+    for gain in content["against"][:2]:
+        low, high = gain["psnr"]["interval"]
+        value = f"{gain['psnr']['mean']:+.2f} ({low:+.2f} to {high:+.2f})"
+        rows.append((f"1 mm brains against {gain['name']}, PSNR, dB", "interval above 0", value, low > 0))
+    natural, seams = content["seam"]["natural"], content["seam"]["seam"]
+    lowest, highest, mean = min(natural), max(natural), sum(seams) / len(seams)
+    goal = f"as real brains, {lowest:.2f} to {highest:.2f}"
+    rows.append(("1 mm brains, seam of the tiles", goal, f"{mean:.2f}", lowest <= mean <= highest))
+    peak = content["cost"]["peak_gib"]
+    rows.append(("A brain from 2 mm to 1 mm, memory, GiB", "≤ 8", f"{peak:.1f}", peak <= 8))
+    return rows
+
+
+def _paint_goals(content: Content) -> Goals:
+    rows: Goals = []
+    for row in content["tissues"]:
+        within = row["within"]["mean"]
+        rows.append((f"Painted {row['name']}, voxels in its range", "≥ 80 %", f"{within:.0%}", within >= 0.8))
+    closest = min(content["pairs"], key=lambda row: row["area"]["mean"])
+    value = f"{closest['area']['mean']:.2f} ({closest['name']})"
+    rows.append(("Painted tissues told apart, AUC", "≥ 0.90", value, closest["area"]["mean"] >= 0.9))
+    changed = content["changed_outside"]
+    rows.append(("Voxels changed outside what is painted", "0", f"{changed}", changed == 0))
+    return rows
+
+
+def _goals(parts: dict[str, Content | None], before: str) -> list[str]:
+    """The table of all goals; its last column names the part, by which rows of the page `before` are kept."""
+    rows: list[str] = []
+    for name, part in parts.items():
+        if part is None:
+            rows += [line for line in before.splitlines() if line.endswith(f"| {name} |")]
+        else:
+            told = [(*row[:3], "yes" if row[3] else "**no**", name) for row in goals({name: part})]
+            rows += table(_GOALS, told)[2:]
+    return [*table(_GOALS, []), *rows] if rows else []
 
 
 def _machine(name: str, part: Content) -> list[str]:

@@ -26,9 +26,10 @@ def register(fixed: np.ndarray, moving: np.ndarray, tell: Tell = silent, finest:
     """The displacement field [3, X, Y, Z] by which `moving` looks like `fixed`, both [X, Y, Z] of one
     contrast: voxel p of `fixed` resembles what lies at p + field(p) in `moving`, in voxels along each axis.
 
-    Diffeomorphic demons (Vercauteren 2009), on one thread: the same images give the same field. `tell`
-    hears of each iteration, and what it raises ends the search. finest: the factor by which images are
-    shrunk at last; 2 takes a tenth of the time and follows no fine detail.
+    Diffeomorphic demons (Vercauteren 2009): the same images give the same field, on any number of threads
+    (as many as `Plan` says, or all). `tell` hears of each iteration, and what it raises ends the search.
+    finest: the factor by which images are shrunk at last; 2 takes a tenth of the time and follows no fine
+    detail.
     """
     images = [_image(array) for array in (fixed, moving)]
     fields: list[sitk.Image] = []
@@ -66,7 +67,6 @@ def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
 
 def _demons(rounds: int, stiffness: float, fluidity: float) -> sitk.DiffeomorphicDemonsRegistrationFilter:
     demons = sitk.DiffeomorphicDemonsRegistrationFilter()
-    demons.SetNumberOfThreads(1)
     demons.SetNumberOfIterations(rounds)
     demons.SetSmoothDisplacementField(True)
     demons.SetStandardDeviations(stiffness)

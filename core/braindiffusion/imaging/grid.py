@@ -14,6 +14,11 @@ GRID_AFFINE = np.array([[2.0, 0, 0, -79.0], [0, 2.0, 0, -113.0], [0, 0, 2.0, -74
 """Model voxel index -> template RAS millimetre; the field of view is 160 x 192 x 160 mm around the template
 brain.
 """
+FINE_SHAPE = tuple(2 * n for n in GRID_SHAPE)
+TO_GRID = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], [0, 0, 0, 1.0]])
+"""Voxel index of the 1 mm copy of the model grid, with the same field of view -> model voxel index."""
+FINE_AFFINE = GRID_AFFINE @ TO_GRID
+"""The same -> template RAS millimetre."""
 GRID_CENTRE = GRID_AFFINE[:3, :3] @ ((np.array(GRID_SHAPE) - 1) / 2) + GRID_AFFINE[:3, 3]
 
 

@@ -25,6 +25,7 @@ _UNITS = {"m": "metre", "um": "micron", "µm": "micron", "micron": "micron", "mi
 _META_BINARY = re.compile(r"^\s*BinaryData\s*=\s*True", re.MULTILINE | re.IGNORECASE)
 _END_OF_META = re.compile(rb"^\s*ElementDataFile\s*=\s*(\S+)[^\n]*\n", re.MULTILINE)
 _END_OF_NRRD = re.compile(rb"\r?\n\r?\n")
+_SEGMENT_VALUE = re.compile(r"(Segment\d+)_LabelValue")
 _DETACHED = (".nhdr", ".mhd")
 
 
@@ -78,8 +79,20 @@ def read_itk(
             "space": "scanner",
             "frame": index,
             "synthetic": described.get("Synthetic", "").lower() in ("true", "yes"),
+            **_segments(reader),
         },
     )
+
+
+def _segments(reader: Any) -> dict[str, Any]:
+    """The names of a segmentation's segments by their values, as 3D Slicer writes them; nothing without."""
+    names = {}
+    for key in reader.GetMetaDataKeys():
+        found = _SEGMENT_VALUE.fullmatch(key)
+        name = f"{found.group(1)}_Name" if found else ""
+        if name and reader.HasMetaDataKey(name) and reader.GetMetaData(key).strip().isdecimal():
+            names[int(reader.GetMetaData(key))] = reader.GetMetaData(name)
+    return {"names": names} if names else {}
 
 
 def _is_nrrd(reader: Any) -> bool:

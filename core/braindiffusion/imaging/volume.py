@@ -16,8 +16,8 @@ class Volume:
     data: [X, Y, Z], float32, or an integer type for labels.
     affine: (4, 4) float64, voxel index -> RAS millimetre.
     meta: what the file said about itself: source, format, sha256, descrip, notes (list of sentences), units
-        ("mm"), synthetic (bool), orientation (where it is the user's word, as the file holds none), and what
-        a format adds. Never a patient's name.
+        ("mm"), synthetic (bool), orientation (where it is the user's word, as the file holds none), names (of
+        segments, by value), and what a format adds. Never a patient's name.
 
     Raises ValueError where `affine` is not a 4 x 4 matrix of numbers. A volume made in memory may hold
     anything else that is wrong; `gate.inspect` finds it.

@@ -12,17 +12,27 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..diffusion.covariate import Covariate
 from ..diffusion.path import NoisePath, from_spec
 from ..errors import BrainDiffusionError
 from ..nets.anatomy import AnatomyNet
-from ..nets.prior import PriorDenoiser, PriorNet
+from ..nets.detail import DetailDenoiser, DetailNet
+from ..nets.paint import PaintDenoiser
+from ..nets.prior import PriorDenoiser, PriorEnsemble, PriorNet
 from .card import WEIGHTS, Card, folder_of, read_card
+from .storage import fits, load_weights
 
-_NETWORKS: dict[str, type[nn.Module]] = {"AnatomyNet": AnatomyNet, "PriorNet": PriorNet}
+_NETWORKS: dict[str, type[nn.Module]] = {
+    "AnatomyNet": AnatomyNet,
+    "PriorNet": PriorNet,
+    "PriorEnsemble": PriorEnsemble,
+    "DetailNet": DetailNet,
+}
+_DENOISERS: dict[str, type[PriorDenoiser]] = {"edm around flat tissue": PaintDenoiser}
+"""By the kind of the card's parametrisation, where it is another one than the prior's."""
 _FINGERPRINT_SIDE = 16
 _TOLERANCE = 2e-3
 """Largest difference of a fingerprint value: processors round float32 sums differently, wrong weights differ
@@ -60,9 +70,25 @@ class Model:
         return self.folder / name
 
     def denoiser(self, device: str = "cpu", precision: str = "fp32") -> PriorDenoiser:
-        """The Denoiser of a diffusion model on `device`; precision "bf16" or "fp32"."""
+        """The Denoiser of a diffusion model on `device`; precision "bf16" or "fp32". Of an ensemble the first
+        network, which knows every deed.
+        """
+        net = self.net.members[0] if isinstance(self.net, PriorEnsemble) else self.net
+        return self._denoiser(net, device, precision)
+
+    def guided_denoiser(self, device: str = "cpu", precision: str = "fp32") -> PriorDenoiser:
+        """The Denoiser for a scan that guides: of an ensemble all networks that have a share."""
+        return self._denoiser(self.net, device, precision)
+
+    def detail_denoiser(self, device: str = "cpu", precision: str = "fp32") -> DetailDenoiser:
+        """The Denoiser of a model that brings a 2 mm brain to 1 mm."""
+        sigma_data = self.card.parametrisation["sigma_data"]
+        return DetailDenoiser(prepared(self.net, device, precision), sigma_data)
+
+    def _denoiser(self, net: nn.Module, device: str, precision: str) -> PriorDenoiser:
         options = {key: value for key, value in self.card.parametrisation.items() if key != "kind"}
-        return PriorDenoiser(prepared(self.net, device, precision), **options)
+        kind = _DENOISERS.get(self.card.parametrisation.get("kind", ""), PriorDenoiser)
+        return kind(prepared(net, device, precision), **options)
 
 
 class _Autocast(nn.Module):
@@ -133,13 +159,13 @@ def build(architecture: dict[str, Any]) -> nn.Module:
 
 def _fill(net: nn.Module, file: Path, name: str) -> None:
     try:
-        weights = load_file(file)
-    except (SafetensorError, OSError) as error:
+        weights = load_weights(file)
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise BrainDiffusionError(
             f"The weights of {name} cannot be read ({error}); install the model again."
         ) from None
     wanted = net.state_dict()
-    if set(weights) != set(wanted) or any(weights[key].shape != wanted[key].shape for key in wanted):
+    if not fits(weights, wanted):
         raise BrainDiffusionError(
             f"The weights of {name} do not fit the network that its card names; install the model again."
         )
@@ -147,7 +173,7 @@ def _fill(net: nn.Module, file: Path, name: str) -> None:
         raise BrainDiffusionError(
             f"The weights of {name} hold values that are not numbers; install the model again."
         )
-    net.load_state_dict({key: value.to(wanted[key].dtype) for key, value in weights.items()})
+    net.load_state_dict(weights)
 
 
 def _agree(found: list[float], expected: list[float]) -> bool:
@@ -177,7 +203,7 @@ def fingerprint(net: nn.Module) -> list[float]:
     """Eight numbers of the output in float32 on fixed noise: the same on any machine for the same weights."""
     side, generator = _FINGERPRINT_SIDE, torch.Generator().manual_seed(2026)
     volumes = [torch.randn(1, 1, side, side, side, generator=generator) for _ in range(2)]
-    if isinstance(net, PriorNet):
+    if isinstance(net, (PriorNet, PriorEnsemble)):
         ones, known = torch.ones(1), torch.ones(1, net.covariates)
         output = net(
             volumes[0].expand(-1, 2, -1, -1, -1),
@@ -190,6 +216,9 @@ def fingerprint(net: nn.Module) -> list[float]:
             known,
             ones,
         )
+    elif isinstance(net, DetailNet):
+        places = functional.avg_pool3d(volumes[0], 2).expand(-1, 3, -1, -1, -1)
+        output = net(volumes[0], torch.full((1,), -0.5), volumes[1], places)
     else:
         output = net(volumes[0].clamp(0, 1))
     flat = output.flatten().float()

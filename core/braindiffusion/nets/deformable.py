@@ -9,9 +9,9 @@ that this draws is what is expected of a sample; what diffuses is the difference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ _SIZES = ("ventricles", "brain")
 """Features that are volumes: they differ by factors, not by millilitres."""
 _CORRECTIONS = 4
 """Rounds in which a drawn shape is brought to the volumes that were asked for."""
+_EXACT = 1e-3
+"""Share of a volume by which it may be off."""
+_DRAWS = 24
+"""Shapes of which the first that is nobody's is taken; the one least like any brain if none is."""
 _FARTHEST = 3.5
 """Standard deviations: features and modes beyond are drawn in, because no brain was seen there."""
 
@@ -44,7 +48,9 @@ class DeformableTemplate:
     shift: the average field. slopes: [F, 3, x, y, z], per standard deviation of a feature (FEATURES). modes:
     [M, 3, x, y, z], each times a standard normal number. fine: [1, x, y, z] deviation of what the coarse grid
     does not hold, a smooth random field of `width` voxels. features: [F, 2 + F]: mean, deviation and
-    correlations of the features.
+    correlations of the features. seen: [N, F + M] features and scores of the training brains and of their
+    mirror images, two rows each in turn: no shape is drawn that is nearer to one of them than they are to
+    each other.
     """
 
     mean: np.ndarray
@@ -56,6 +62,7 @@ class DeformableTemplate:
     features: np.ndarray
     parts: np.ndarray
     ml: np.ndarray
+    seen: np.ndarray
 
     @classmethod
     def load(cls, file: Path) -> DeformableTemplate:
@@ -68,7 +75,7 @@ class DeformableTemplate:
         """Write as npz: intensities and displacements in whole numbers of a unit, each less than 1 % of the
         largest.
         """
-        stored = {"width": self.width, "features": self.features, "ml": self.ml}
+        stored = {"width": self.width, "features": self.features, "ml": self.ml, "seen": self.seen}
         stored |= {"parts": self.parts.astype(np.uint8)}
         stored |= {"mean": np.rint(self.mean * 127), "mean_unit": np.array(1 / 127)}
         for name in ("shift", "slopes", "modes", "fine"):
@@ -85,16 +92,54 @@ class DeformableTemplate:
         """
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(len(FEATURES), generator=generator).double().numpy()
-        scores = torch.randn(len(self.modes), generator=generator).numpy().clip(-_FARTHEST, _FARTHEST)
-        fine = self._fine(torch.randn(3, *self.mean.shape, generator=generator).numpy())
-        field = self.field(self.standardised(values, drawn), scores) + fine
+        z = self.standardised(values, drawn)
+        scores = self._nobodys(z, generator)
+        field = self.field(z, scores) + self._fine(generator)
         # Modes change the volumes too: the covariates make up for it.
         return self.show(self.sized(field, {name: values.get(name) for name in _SIZES}))
 
-    def varied(self, field: np.ndarray, seed: int) -> np.ndarray:
-        """`field` [3, X, Y, Z] with fine displacements as brains have them; the same seed gives the same."""
-        generator = torch.Generator().manual_seed(seed)
-        return field + self._fine(torch.randn(3, *self.mean.shape, generator=generator).numpy())
+    def _nobodys(self, z: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """Scores [M] of a brain with features `z` [F] whose shape is not that of a training brain."""
+        drawn = torch.randn(_DRAWS, len(self.modes), generator=generator).numpy().clip(-_FARTHEST, _FARTHEST)
+        shapes = np.column_stack([np.tile(z, (_DRAWS, 1)), drawn])
+        near = self.likeness(shapes).max(1, initial=-1)
+        free = np.flatnonzero(near <= self.likeness_of_brains)
+        return drawn[free[0] if len(free) else near.argmin()]
+
+    @cached_property
+    def likeness_of_brains(self) -> float:
+        """How alike a training brain and the one nearest to it are in shape: the median, 1 where none is
+        known.
+        """
+        if len(self.seen) < 4:
+            return 1.0
+        alike = self.likeness(self.seen)
+        own = np.arange(len(alike)) // 2
+        return float(np.median(np.where(own[:, None] == own, -1, alike).max(1)))
+
+    def likeness(self, shapes: np.ndarray) -> np.ndarray:
+        """Cosines [K, N] between the fields of `shapes` [K, F + M], features and scores, and those of the
+        training brains, about the average field and inside the brain.
+        """
+        products = [some @ self._products @ self.seen.T for some in (shapes, self.seen)]
+        own = np.einsum("kc,cd,kd->k", shapes, self._products, shapes)
+        return products[0] / np.sqrt(np.maximum(np.outer(own, np.diag(products[1])), 1e-12))
+
+    @cached_property
+    def _products(self) -> np.ndarray:
+        """Inner products [F + M, F + M] of slopes and modes inside the brain."""
+        inside = coarsened((self.mean > 0).astype(np.float32))
+        basis = np.concatenate([self.slopes, self.modes]) * np.sqrt(inside)
+        flat = basis.reshape(len(basis), -1).astype(np.float64)
+        return flat @ flat.T
+
+    def variants(self, field: np.ndarray, seeds: Sequence[int]) -> list[np.ndarray]:
+        """What `field` [3, X, Y, Z] makes of the mean brain, [X, Y, Z] for each seed, with fine displacements
+        as brains have them. These are added where the brain lies, so that one inverse does for all.
+        """
+        back = _undone(field)
+        fine = (self._fine(torch.Generator().manual_seed(seed)) for seed in seeds)
+        return [self._pulled(back + torch.from_numpy(one)) for one in fine]
 
     def sized(self, field: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] with as much of the covariates' slopes added as brings ventricles and brain to
@@ -102,11 +147,13 @@ class DeformableTemplate:
         """
         known = {name: float(ml) for name, ml in wanted.items() if ml is not None}
         for _ in range(_CORRECTIONS if known else 0):
-            step = np.zeros(len(FEATURES))
+            step, off = np.zeros(len(FEATURES)), 0.0
             for name, got in zip(_SIZES, self.volumes(field)):
                 if name in known:
-                    at = FEATURES.index(name)
-                    step[at] = np.log(max(known[name], 0.1) / max(got, 0.1)) / self.features[at, 1]
+                    at, factor = FEATURES.index(name), np.log(max(known[name], 0.1) / max(got, 0.1))
+                    step[at], off = factor / self.features[at, 1], max(off, abs(factor))
+            if off < _EXACT:
+                break
             field = field + enlarged(np.tensordot(step.clip(-2, 2), self.slopes, 1))
         return field
 
@@ -121,15 +168,18 @@ class DeformableTemplate:
         """
         return enlarged(self.shift + np.tensordot(z, self.slopes, 1) + np.tensordot(scores, self.modes, 1))
 
-    def _fine(self, noise: np.ndarray) -> np.ndarray:
+    def _fine(self, generator: torch.Generator) -> np.ndarray:
+        noise = torch.randn(3, *self.mean.shape, generator=generator).numpy()
         smooth = np.stack([gaussian_filter(one, float(self.width[0])) for one in noise])
         smooth -= enlarged(coarsened(smooth))
         return smooth / smooth.std() * enlarged(self.fine)
 
     def show(self, field: np.ndarray) -> np.ndarray:
         """The brain [X, Y, Z] that `field` [3, X, Y, Z] makes of the mean brain."""
-        back = inverse(torch.from_numpy(np.ascontiguousarray(field, np.float32)))
-        return pull(torch.from_numpy(self.mean)[None], back)[0].numpy()
+        return self._pulled(_undone(field))
+
+    def _pulled(self, back: torch.Tensor) -> np.ndarray:
+        return pull(torch.from_numpy(self.mean)[None], back.float())[0].numpy()
 
     def fit(self, image: np.ndarray, tell: Tell = silent, finest: int = 1) -> np.ndarray:
         """The field [3, X, Y, Z] that makes `image` [X, Y, Z] of the mean brain: some 15 s, and 2 s where
@@ -160,6 +210,10 @@ class DeformableTemplate:
             if drawn is not None:
                 z[~known] += np.linalg.cholesky(left + 1e-6 * np.eye(len(left))) @ drawn[~known]
         return z.clip(-_FARTHEST, _FARTHEST)
+
+
+def _undone(field: np.ndarray) -> torch.Tensor:
+    return inverse(torch.from_numpy(np.ascontiguousarray(field, np.float32)))
 
 
 def _unit(stored: Any, name: str) -> Any:

@@ -12,9 +12,9 @@ the average brain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from monai.networks.nets.diffusion_model_unet import DiffusionUNetResnetBlock, get_timestep_embedding
@@ -192,6 +192,28 @@ class PriorNet(nn.Module):
         h = _repeated(unfold, self.head(h), self.folds) + _shown_to(self.fine_in, fine[:, live], live)
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
+
+
+class PriorEnsemble(nn.Module):
+    """Networks that were trained apart, given the arguments of each.
+
+    Alone a member answers as `members[n]`; together they answer with the mean of what they say, weighted by
+    `shares` (all alike where not given), and where their errors are independent it errs less
+    (Lakshminarayanan et al. 2017). Who has no share is not asked.
+    """
+
+    def __init__(self, members: Sequence[Mapping[str, Any]], shares: Sequence[float] = ()) -> None:
+        super().__init__()
+        self.shares = tuple(shares) or (1.0,) * len(members)
+        some = [PriorNet(**arguments) for arguments in members]
+        self.members = nn.ModuleList(some)
+        self.covariates, self.context = some[0].covariates, some[0].context
+
+    def forward(self, *told: Tensor) -> Tensor:
+        """What `PriorNet.forward` takes; the weighted mean of the members' F [B, 1, X, Y, Z]."""
+        asked = [(share, member) for share, member in zip(self.shares, self.members) if share]
+        answers = torch.stack([share * member(*told) for share, member in asked])
+        return answers.sum(0) / sum(share for share, _ in asked)
 
 
 class Shown(NamedTuple):

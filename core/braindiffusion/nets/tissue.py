@@ -26,8 +26,10 @@ CLASSES = len(_CLASSES)
 CLASS_OF = torch.tensor([next(k for k, names in enumerate(_CLASSES) if s.name in names) for s in STRUCTURES])
 """Tissue class of each structure, [structures]."""
 _AIR = 0.02
-_FLOOR = 0.03
-"""Least standard deviation of a class, of the image's range 0..1."""
+_FLOOR, _MOST = 0.03, 0.08
+"""Least and largest standard deviation of a class, of the image's range 0..1: without a limit white matter
+would take in ventricles that are much larger than the atlas has them.
+"""
 
 
 def tissue_model(image: Tensor, prior: Tensor, iterations: int = 20) -> Tensor:
@@ -46,12 +48,14 @@ def tissue_model(image: Tensor, prior: Tensor, iterations: int = 20) -> Tensor:
     values, shares = values[some], shares[:, some] / shares[:, some].sum(0)
     sure = shares**4 + 1e-9
     means = (sure * values).sum(1) / sure.sum(1)
-    deviations = torch.full((CLASSES,), float(values.std()) / 2 + _FLOOR)
+    deviations = torch.full((CLASSES,), min(float(values.std()) / 2 + _FLOOR, _MOST))
     for _ in range(iterations):
         posterior = (shares.log() + log_likelihood(values, means, deviations)).softmax(0) + 1e-9
         weight = posterior.sum(1)
         means = (posterior * values).sum(1) / weight
-        deviations = ((posterior * (values - means[:, None]) ** 2).sum(1) / weight).sqrt().clamp(min=_FLOOR)
+        deviations = (
+            ((posterior * (values - means[:, None]) ** 2).sum(1) / weight).sqrt().clamp(_FLOOR, _MOST)
+        )
     return torch.stack([means, deviations])
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_ROUNDS, _LAST_ROUNDS, _STRIDE = 60, 12, 0.35
+_ROUNDS, _LAST_ROUNDS, _STRIDE, _MOMENTUM = 40, 8, 0.35, 0.3
 """Of the search for an inverse, at half and at full resolution. Whole strides would never settle where a
-field expands more than twofold.
+field expands more than twofold; momentum (Polyak 1964) makes up for short ones.
 """
 _NEAR = 0.01
 """Voxels by which an inverse may be off."""
@@ -48,11 +48,13 @@ def inverse(field: Tensor) -> Tensor:
 
 def _settled(field: Tensor, rounds: int, back: Tensor | None = None) -> Tensor:
     back = -field if back is None else back
+    step = torch.zeros_like(back)
     for _ in range(rounds):
         off = back + pull(field, back, "border")
         if float(off.abs().max()) < _NEAR:
             break
-        back = back - _STRIDE * off
+        step = _MOMENTUM * step - _STRIDE * off
+        back = back + step
     return back
 
 
@@ -67,4 +69,8 @@ def growth(field: Tensor) -> Tensor:
     """By what factor [X, Y, Z] volumes at each voxel grow on the way that `field` leads: its Jacobian."""
     along = torch.gradient(field, dim=(1, 2, 3))
     x, y, z = (slope + unit.view(3, 1, 1, 1) for slope, unit in zip(along, torch.eye(3)))
-    return (x * torch.linalg.cross(y, z, dim=0)).sum(0)
+    return (
+        x[0] * (y[1] * z[2] - y[2] * z[1])
+        + x[1] * (y[2] * z[0] - y[0] * z[2])
+        + x[2] * (y[0] * z[1] - y[1] * z[0])
+    )

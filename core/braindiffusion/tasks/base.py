@@ -90,6 +90,20 @@ class Parameters(BaseModel):
             raise WrongParameters(_sentence(cls, error)) from None
 
 
+class Drawn(Parameters):
+    """Base of the parameters of a task that draws `samples` images from a `seed`: each has both fields."""
+
+    if TYPE_CHECKING:
+        seed: int
+        samples: int
+
+    def seeds(self) -> list[int]:
+        """Of each image (`sample_seeds`)."""
+        from ..diffusion.noise import sample_seeds
+
+        return sample_seeds(self.seed, self.samples)
+
+
 def parameter(
     default: Any,
     title: str,
@@ -114,15 +128,16 @@ def parameter(
 class Input:
     """An image that the task needs. The engine takes it through the gate before the task sees it.
 
-    kind: "volume", a scan in grey values, float32; or "labels", a label map or mask in whole numbers, which a
-    viewer hands over on the grid of the task's first scan. A file lies as it lies.
+    kind: "volume", a scan in grey values, float32; "labels", a label map or mask in whole numbers, which a
+    viewer hands over on the grid of the task's first scan; or "segments", labels of which each counts: of a
+    segmentation all segments, whose names are `Volume.meta["names"]`. A file lies as it lies.
     """
 
     name: str
     title: str
     help: str
     required: bool = True
-    kind: Literal["volume", "labels"] = "volume"
+    kind: Literal["volume", "labels", "segments"] = "volume"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from ..telling import between
 from .base import Input, Parameters, Progress, Task, following, parameter
 from .generate import MODEL
-from .scan import Brain, recognised
+from .scan import Brain, Models, recognised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..healing import Partway
     from ..imaging.frame import Frame
     from ..imaging.volume import Volume
-    from ..models.loading import Model
     from ..plan import Plan
     from ..result import Artifact, Result, Row
     from ..segment import Segmenter
@@ -29,8 +28,6 @@ INVENTED = (
     "The change is what the model has learnt to go with it in other people; nothing says that this person "
     "will look so."
 )
-CHANGED = 0.02
-"""Difference (white matter is 1) from which a place is changed in the scan; elsewhere it stays as it is."""
 COLUMNS = {
     "what": "what",
     "before": "before",
@@ -92,9 +89,9 @@ class EditParameters(Parameters):
 
 
 def memory(inputs: Mapping[str, Volume], parameters: EditParameters, batch: int, precision: str) -> int:
-    """Peak bytes: torch, the scan on its own grid some ten times over, and activations of two brains."""
+    """Peak bytes: torch, the scan on its own grid some fifteen times over, and activations of two brains."""
     voxels = max((volume.data.size for volume in inputs.values()), default=0)
-    return int(1.4e9 + 10 * 4 * voxels + 2 * (0.5e9 if precision == "bf16" else 0.9e9))
+    return int(1.4e9 + 15 * 4 * voxels + 2 * (0.5e9 if precision == "bf16" else 0.9e9))
 
 
 def run(
@@ -102,14 +99,11 @@ def run(
 ) -> Generator[Progress, None, Result]:
     """Change `inputs["scan"]`. Raises Refused for what the model may not judge."""
     from ..editing import edit
-    from ..models.loading import load_model
-    from ..segment import ANATOMY_MODEL, Segmenter
 
     scan = inputs["scan"]
     yield Progress(0.01, "Loading the models")
-    prior, anatomist = load_model(parameters.model), load_model(ANATOMY_MODEL)
-    segmenter = Segmenter.load(plan.device, plan.precision, anatomist)
-    brain = yield from recognised(scan, segmenter, prior, parameters.told(), plan, 0.05, 0.3)
+    models = Models.load(parameters.model, plan)
+    brain = yield from recognised(scan, models, parameters.told(), plan, 0.05, 0.3)
     sizes = brain.anatomy.volumes()
     own = parameters.told() | {name: round(sizes[name], 1) for name in ("ventricles", "brain")}
     # An unknown value has nothing to change.
@@ -118,17 +112,18 @@ def run(
         for name, by in parameters.changes().items()
         if own[name] is not None
     }
+    measure = partial(_volumes, brain=brain, segmenter=models.segmenter)
     steps = edit(
-        prior, brain.frame.image, own, changed, parameters.steps, start=parameters.start,
-        device=plan.device, precision=plan.precision, tell=between(plan.tell, 0.3, 0.4),
+        models.prior, brain.frame.image, own, changed, parameters.steps, start=parameters.start,
+        measure=measure, device=plan.device, precision=plan.precision, tell=between(plan.tell, 0.3, 0.4),
     )  # fmt: skip
     yield Progress(0.3, "Finding the brain's shape")
     preview = partial(_preview, frame=brain.frame)
     edited = yield from following(steps, 0.4, 0.85, "Editing", preview)
     yield Progress(0.85, "Measuring what was changed")
-    rows = _measured(brain, edited, own, changed, segmenter, plan)
+    rows = _measured(brain, edited, own, changed, models.segmenter)
     yield Progress(0.92, "Bringing the result to the scan's grid")
-    return _result(scan, brain, edited, rows, (prior, anatomist), parameters, changed)
+    return _result(scan, brain, edited, rows, models, parameters, changed)
 
 
 def _preview(step: Partway, frame: Frame) -> Volume:
@@ -142,23 +137,29 @@ def _preview(step: Partway, frame: Frame) -> Volume:
     return Volume(native, frame.affine @ frame.index, {"title": "Edited scan, preview", "synthetic": True})
 
 
+def _volumes(image: np.ndarray, brain: Brain, segmenter: Segmenter) -> dict[str, float]:
+    """Ventricles and brain in ml of the brain when it looks like `image` [80, 96, 80]."""
+    import torch
+
+    from ..nets.anatomy import normalise
+
+    seen = segmenter.segment_model(normalise(torch.from_numpy(image)), brain.frame).volumes()
+    return {name: seen[name] for name in ("ventricles", "brain")}
+
+
 def _measured(
     brain: Brain,
     edited: Edited,
     own: Mapping[str, Any],
     changed: Mapping[str, Any],
     segmenter: Segmenter,
-    plan: Plan,
 ) -> list[Row]:
     """Ventricles and brain in ml, before and after, by the network; the ventricles by threshold too."""
     import numpy as np
-    import torch
 
     from ..generating import dark_ml
-    from ..nets.anatomy import normalise
 
-    seen = normalise(torch.from_numpy(edited.image))
-    after = segmenter.segment_model(seen, brain.frame, between(plan.tell, 0.85, 0.92)).volumes()
+    after = _volumes(edited.image, brain, segmenter)
     to_template = np.linalg.inv(brain.frame.template_index)
     dark = {
         "dark_before": round(dark_ml(brain.frame.image, to_template), 1),
@@ -182,50 +183,39 @@ def _result(
     brain: Brain,
     edited: Edited,
     rows: list[Row],
-    models: tuple[Model, Model],
+    models: Models,
     parameters: EditParameters,
     changed: Mapping[str, Any],
 ) -> Result:
     import numpy as np
 
     from ..diffusion.covariate import outside
-    from ..healing import composites
+    from ..editing import in_scan
     from ..result import Result
 
-    prior, anatomist = models
     frame = brain.frame
+    on_grid, touched = in_scan(brain.data, frame, edited)
     difference = np.abs(edited.image - frame.image)
-    (on_grid,), touched = composites(brain.data, frame, [edited.image], difference > CHANGED)
-    provenance = {
-        "model": prior.card.identity,
-        "anatomy_model": anatomist.card.identity | {"confidence": round(brain.anatomy.confidence, 3)},
-        "solver": "invert and dpmpp2m",
-        "steps": parameters.steps,
+    provenance = models.provenance(brain, "invert and dpmpp2m", parameters.steps) | {
         "round_trip_error": round(edited.error, 4),
         "voxels_changed": int(touched.sum()),
         "voxels_outside_changed": int((on_grid != brain.data)[~touched].sum()),
-        "figures": brain.verdict.figures,
-        "to_model_grid": frame.rigid.tolist(),
     }
-    cautions = [model.card.caution for model in models if model.card.caution]
-    strange = outside(prior.covariates, changed)
+    strange = outside(models.prior.covariates, changed)
     lost = f"Encoding and decoding this brain without a change errs by {edited.error:.1%} of white matter"
     notes = [
         INVENTED,
         f"{lost} (root mean square); that error is not in the result.",
         *(f"{sentence[:-1]}; the result is an extrapolation." for sentence in strange),
     ]
-    return Result(
-        "edit",
-        _artifacts(scan, on_grid, frame.to_native(difference), rows),
-        plausible=brain.verdict.plausible and not (cautions or strange),
-        verdict=" ".join([*cautions, brain.verdict.summary]),
-        notes=notes,
-        provenance=provenance,
-    )
+    judgement = models.judgement(brain)
+    judgement["plausible"] &= not strange
+    artifacts = _artifacts(scan, on_grid, frame.to_native(difference), rows)
+    return Result("edit", artifacts, notes=notes, provenance=provenance, **judgement)
 
 
 def _artifacts(scan: Volume, edited: np.ndarray, difference: np.ndarray, rows: list[Row]) -> list[Artifact]:
+    from ..editing import CHANGED
     from ..result import Artifact
 
     heat = {"window": [CHANGED, 0.5], "colors": "heat", "unit": "white matter", "title": "Difference"}

@@ -1,4 +1,4 @@
-"""Generate brains from age, sex, ventricular and brain volume (methods.md B1.1, A21)."""
+"""Generate brains from age, sex, ventricular and brain volume (methods.md B1.1, A21), at 2 mm or 1 mm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..paths import resources
 from ..telling import between
-from .base import Parameters, Progress, Task, following, parameter
+from .base import Drawn, Progress, Task, following, parameter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from ..result import Artifact, Result, Row
 
 MODEL = "t1-brain-2mm-generate"
+DETAIL_MODEL = "t1-brain-1mm"
 CLOSE = {"ventricles": (5.0, 0.25), "brain": (40.0, 0.05)}
 """How far a measured volume may be from the one that was asked for: ml, or that share of it."""
+_DETAIL_BYTES = {"bf16": 1.0e9, "fp32": 1.6e9}
+"""Of drawing the detail of one brain, by precision."""
 PREVIEWS = 20
 """How often at most a run shows what it has so far: it is watched for its own sake."""
 
@@ -47,7 +50,7 @@ def covariate(name: str, default_label: str, default_unit: str, most: float) -> 
     return made
 
 
-class GenerateParameters(Parameters):
+class GenerateParameters(Drawn):
     """What a user may set."""
 
     age: float | None = covariate("age", "Age", "years", 120)
@@ -56,6 +59,13 @@ class GenerateParameters(Parameters):
     brain: float | None = covariate("brain", "Brain volume", "ml", 2500)
     samples: int = parameter(4, "Brains", "How many brains are made, one seed for each.", ge=1, le=64)
     seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, le=2**32 - 1)
+    voxel_size: Literal[2, 1] = parameter(
+        2,
+        "Voxel size",
+        "At 1 mm a second network draws the detail that 2 mm leave open, which takes longer; volumes are "
+        "measured before.",
+        unit="mm",
+    )
     steps: int = parameter(
         20,
         "Steps",
@@ -78,18 +88,16 @@ class GenerateParameters(Parameters):
     def told(self) -> dict[str, Any]:
         return {"age": self.age, "sex": self.sex, "ventricles": self.ventricles, "brain": self.brain}
 
-    def seeds(self) -> list[int]:
-        """Of each sample (`sample_seeds`)."""
-        from ..diffusion.noise import sample_seeds
-
-        return sample_seeds(self.seed, self.samples)
-
 
 def memory(inputs: Mapping[str, Volume], parameters: GenerateParameters, batch: int, precision: str) -> int:
-    """Peak bytes: torch, the brains thrice, and activations for each sample that is computed at once."""
+    """Peak bytes: torch, the brains thrice, and activations for each sample that is computed at once. Detail
+    is drawn for one brain after the other.
+    """
     brains = 3 * parameters.samples * 4 * 80 * 96 * 80
-    at_once = batch * (1 if parameters.guidance in (0, 1) else 2)
-    return int(1.4e9 + brains + at_once * (0.5e9 if precision == "bf16" else 0.9e9))
+    at_once = batch * (1 if parameters.guidance in (0, 1) else 2) * (0.5e9 if precision == "bf16" else 0.9e9)
+    if parameters.voxel_size == 2:
+        return int(1.4e9 + brains + at_once)
+    return int(1.4e9 + 9 * brains + max(at_once, _DETAIL_BYTES[precision]))
 
 
 def run(
@@ -99,28 +107,40 @@ def run(
     from ..generating import generate
     from ..models.loading import load_model
     from ..segment import ANATOMY_MODEL, Segmenter
+    from ..sharpening import sharpen
 
     yield Progress(0.01, "Loading the models")
     prior, anatomist = load_model(parameters.model), load_model(ANATOMY_MODEL)
+    detailer = load_model(DETAIL_MODEL) if parameters.voxel_size == 1 else None
     segmenter = Segmenter.load(plan.device, plan.precision, anatomist)
     steps = generate(
         prior, parameters.told(), parameters.seeds(), parameters.steps, weight=parameters.guidance,
         device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    brains = yield from following(steps, 0.05, 0.7, "Generating", _preview, PREVIEWS)
-    rows = yield from _measured(brains, segmenter, parameters, plan)
-    return _result(brains, rows, prior, anatomist, parameters)
+    drawn = 0.7 if detailer is None else 0.3
+    brains = yield from following(steps, 0.05, drawn, "Generating", _preview, PREVIEWS)
+    rows = yield from _measured(brains, segmenter, parameters, plan, (drawn, drawn + 0.28))
+    if detailer is not None:
+        seeds = parameters.seeds()
+        steps = sharpen(detailer, list(brains), seeds, device=plan.device, precision=plan.precision)
+        brains = yield from following(steps, drawn + 0.28, 0.98, "Drawing detail at 1 mm", _preview)
+    return _result(brains, rows, prior, anatomist, detailer, parameters)
 
 
 def _measured(
-    brains: np.ndarray, segmenter: Any, parameters: GenerateParameters, plan: Plan
+    brains: np.ndarray,
+    segmenter: Any,
+    parameters: GenerateParameters,
+    plan: Plan,
+    shares: tuple[float, float],
 ) -> Generator[Progress, None, list[Row]]:
     """One row for each brain: what was asked for and what was measured, in ml."""
     from ..generating import measured
 
     rows = []
+    first, last = shares
     for n, (brain, seed) in enumerate(zip(brains, parameters.seeds(), strict=True)):
-        low, high = (0.7 + 0.28 * (n + done) / len(brains) for done in (0, 1))
+        low, high = (first + (last - first) * (n + done) / len(brains) for done in (0, 1))
         yield Progress(low, f"Measuring brain {n + 1} of {len(brains)}")
         found = measured(brain, segmenter, between(plan.tell, low, high))
         asked = parameters.told()
@@ -142,18 +162,24 @@ def _measured(
 
 
 def _result(
-    brains: np.ndarray, rows: list[Row], prior: Model, anatomist: Model, parameters: GenerateParameters
+    brains: np.ndarray,
+    rows: list[Row],
+    prior: Model,
+    anatomist: Model,
+    detailer: Model | None,
+    parameters: GenerateParameters,
 ) -> Result:
     from ..diffusion.covariate import outside
     from ..result import Result
 
     strange = outside(prior.covariates, parameters.told())
     missed = missing(rows)
-    cautions = [model.card.caution for model in (prior, anatomist) if model.card.caution]
+    cautions = [model.card.caution for model in (prior, anatomist, detailer) if model and model.card.caution]
     met = "The brains measure what was asked for." if _asked(rows) else "The brains were drawn and measured."
     provenance = {
         "model": prior.card.identity,
         "anatomy_model": anatomist.card.identity,
+        **({"detail_model": detailer.card.identity} if detailer else {}),
         "solver": "dpmpp2m",
         "steps": parameters.steps,
         "guidance": parameters.guidance,

@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from ..telling import between
-from .base import Input, Parameters, Progress, Task, following, parameter
-from .scan import Brain, recognised
+from .base import Drawn, Input, Progress, Task, following, parameter
+from .scan import Brain, Models, preview, recognised
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..healing import Healed, Partway
-    from ..heatmap import NormalMaps
-    from ..imaging.frame import Frame
+    from ..healing import Healed
     from ..imaging.volume import Volume
-    from ..models.loading import Model
+    from ..normal import NormalMaps
     from ..plan import Plan
     from ..result import Artifact, Result
-    from ..segment import Segmenter
 
 MISSES = (
     "T1 alone shows few multiple sclerosis lesions and hardly any fresh stroke: a clean map does not exclude "
@@ -36,7 +33,11 @@ UNCALIBRATED = (
 )
 
 
-class HealParameters(Parameters):
+_FOREIGN = 1.5
+"""Times the typical |z| of normal brains from which on a scan is none of their kind."""
+
+
+class HealParameters(Drawn):
     """What a user may set."""
 
     seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, le=2**32 - 1)
@@ -121,12 +122,6 @@ class HealParameters(Parameters):
     def told(self) -> dict[str, Any]:
         return {"age": self.age, "sex": self.sex}
 
-    def seeds(self) -> list[int]:
-        """Of each sample (`sample_seeds`)."""
-        from ..diffusion.noise import sample_seeds
-
-        return sample_seeds(self.seed, self.samples)
-
 
 def memory(inputs: Mapping[str, Volume], parameters: HealParameters, batch: int, precision: str) -> int:
     """Peak bytes: torch, the scan on its own grid some twelve times over, and activations per sample."""
@@ -138,13 +133,16 @@ def run(
     inputs: Mapping[str, Volume], parameters: HealParameters, plan: Plan
 ) -> Generator[Progress, None, Result]:
     """Heal `inputs["scan"]`. Raises Refused for what the model may not judge."""
+    from ..normal import NormalMaps
+
     scan = inputs["scan"]
     yield Progress(0.01, "Loading the models")
-    models = _Models.load(parameters, plan)
-    brain = yield from recognised(scan, models.segmenter, models.prior, parameters.told(), plan, 0.05, 0.2)
+    models = Models.load(parameters.model, plan)
+    normal = NormalMaps.load(models.prior.file(f"normal-{parameters.method}.npz"))
+    brain = yield from recognised(scan, models, parameters.told(), plan, 0.05, 0.2)
     healed = yield from _healed(models, brain, parameters, plan)
     yield Progress(0.77, "Comparing with normal brains")
-    found = _compared(models, brain, healed, parameters.threshold)
+    found = _compared(normal, brain, healed, parameters.threshold, plan)
     yield Progress(0.82, "Naming the findings")
     structures = _structures(models, brain, healed, plan)
     yield Progress(0.88, "Bringing the results to the scan's grid")
@@ -152,29 +150,10 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Models:
-    """What is loaded for a run; `normal` are the prior's maps of normal brains for the method."""
-
-    prior: Model
-    normal: NormalMaps
-    anatomist: Model
-    segmenter: Segmenter
-
-    @classmethod
-    def load(cls, parameters: HealParameters, plan: Plan) -> _Models:
-        from ..heatmap import NormalMaps
-        from ..models.loading import load_model
-        from ..segment import ANATOMY_MODEL, Segmenter
-
-        prior = load_model(parameters.model)
-        normal = NormalMaps.load(prior.file(f"normal-{parameters.method}.safetensors"))
-        anatomist = load_model(ANATOMY_MODEL)
-        return cls(prior, normal, anatomist, Segmenter.load(plan.device, plan.precision, anatomist))
-
-
-@dataclass(frozen=True)
 class _Found:
-    """The heat map, and the regions above `threshold`, numbered from 1, all [80, 96, 80]."""
+    """The heat map, and the regions above `threshold`, numbered from 1, all [80, 96, 80]; the maps of normal
+    brains that it was made with; and how far the scan differs from them as a whole (`heatmap.level`).
+    """
 
     z: np.ndarray
     signed: np.ndarray
@@ -182,10 +161,26 @@ class _Found:
     numbered: np.ndarray
     count: int
     threshold: float
+    normal: NormalMaps
+    level: float
+
+    def doubts(self) -> list[str]:
+        """What to think of a scan that differs from normal brains nearly everywhere."""
+        from ..heatmap import raised
+
+        usual = self.normal.level
+        if self.level <= _FOREIGN * usual:
+            return []
+        higher = raised(self.normal.threshold, self.level, usual)
+        return [
+            "The scan differs from normal brains nearly everywhere, as one of another scanner or protocol "
+            f"does (typical z {self.level:.1f}, at most {usual:.1f} in normal brains): most findings may be "
+            f"false. A threshold of {higher:.1f} would make up for it."
+        ]
 
 
 def _healed(
-    models: _Models, brain: Brain, parameters: HealParameters, plan: Plan
+    models: Models, brain: Brain, parameters: HealParameters, plan: Plan
 ) -> Generator[Progress, None, Healed]:
     from ..healing import heal
 
@@ -194,21 +189,27 @@ def _healed(
         method=parameters.method, levels=parameters.noise(), start=parameters.start,
         around=brain.frame.expected, device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    return (yield from following(steps, 0.2, 0.75, "Healing", partial(_preview, frame=brain.frame)))
+    show = partial(preview, frame=brain.frame, title="Healed scan, preview")
+    return (yield from following(steps, 0.2, 0.75, "Healing", show))
 
 
-def _compared(models: _Models, brain: Brain, healed: Healed, threshold: float | None) -> _Found:
-    from ..heatmap import heat, regions
+def _compared(
+    normal: NormalMaps, brain: Brain, healed: Healed, threshold: float | None, plan: Plan
+) -> _Found:
+    from ..heatmap import heat, level, regions
     from ..plausibility import judged_where
 
-    warm = heat(brain.frame.image, healed, brain.frame, models.normal)
+    image = brain.frame.image
+    place = normal.place(image, between(plan.tell, 0.77, 0.82))
+    warm = heat(image, healed, place, normal)
     judged = judged_where(brain.anatomy.labels, brain.verdict)
     z = warm.z * judged
-    threshold = threshold or models.normal.threshold
-    return _Found(z, warm.signed * judged, warm.spread, *regions(z, threshold), threshold)
+    threshold = threshold or normal.threshold
+    typical = level(warm.z, image > 0)
+    return _Found(z, warm.signed * judged, warm.spread, *regions(z, threshold), threshold, normal, typical)
 
 
-def _structures(models: _Models, brain: Brain, healed: Healed, plan: Plan) -> np.ndarray:
+def _structures(models: Models, brain: Brain, healed: Healed, plan: Plan) -> np.ndarray:
     """Labels [80, 96, 80] of the healed brain: where a finding would be, were it not there."""
     import torch
 
@@ -220,7 +221,7 @@ def _structures(models: _Models, brain: Brain, healed: Healed, plan: Plan) -> np
 
 def _result(
     scan: Volume,
-    models: _Models,
+    models: Models,
     brain: Brain,
     healed: Healed,
     found: _Found,
@@ -233,7 +234,7 @@ def _result(
     from ..healing import composites
     from ..result import Result
 
-    frame, verdict = brain.frame, brain.verdict
+    frame = brain.frame
     native = frame.to_native(found.numbered.astype(np.int16), order=0)
     agreeing = (np.sign(frame.image - healed.samples) == np.sign(found.signed)).mean(0)
     rows = measure(
@@ -250,39 +251,17 @@ def _result(
     }
     volumes = {role: scan.with_data(array) for role, array in on_scan.items()}
     artifacts = _artifacts(volumes, [scan.with_data(array) for array in samples], rows, found.threshold)
-    provenance = _provenance(models, brain, found, parameters) | {
+    provenance = models.provenance(brain, "dpmpp2m", parameters.steps) | {
+        "seeds": parameters.seeds(),
+        "threshold": found.threshold,
+        "calibration": {"brains": found.normal.brains, "threshold": found.normal.threshold},
+        "typical_z": {"scan": round(found.level, 3), "normal_brains": found.normal.level},
         "voxels_changed": int(changed.sum()),
         "voxels_outside_changed": int((on_grid != brain.data)[~changed].sum()),
     }
-    cautions = [model.card.caution for model in (models.prior, models.anatomist) if model.card.caution]
-    judgement = " ".join([*cautions, verdict.summary])
     notes = [MISSES, *([UNCALIBRATED] if parameters.other_noise() else [])]
-    return Result("heal", artifacts, verdict.plausible and not cautions, judgement, notes, provenance)
-
-
-def _provenance(models: _Models, brain: Brain, found: _Found, parameters: HealParameters) -> dict[str, Any]:
-    return {
-        "model": models.prior.card.identity,
-        "anatomy_model": models.anatomist.card.identity | {"confidence": round(brain.anatomy.confidence, 3)},
-        "solver": "dpmpp2m",
-        "steps": parameters.steps,
-        "seeds": parameters.seeds(),
-        "threshold": found.threshold,
-        "calibration": {"brains": models.normal.brains, "threshold": models.normal.threshold},
-        "figures": brain.verdict.figures,
-        "to_model_grid": brain.frame.rigid.tolist(),
-    }
-
-
-def _preview(step: Partway, frame: Frame) -> Volume:
-    """The samples' mean so far on the model grid, placed in the scan's space and in the scan's units."""
-    import numpy as np
-
-    from ..imaging.volume import Volume
-
-    native = frame.scanner_intensity(step.mean()) * frame.mask
-    meta = {"title": "Healed scan, preview", "synthetic": True}
-    return Volume(native.astype(np.float32), frame.affine @ frame.index, meta)
+    judgement = models.judgement(brain, *found.doubts())
+    return Result("heal", artifacts, notes=notes, provenance=provenance, **judgement)
 
 
 def _artifacts(

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..telling import between
-from .base import Input, Parameters, Progress, Task, following, parameter
-from .scan import Brain, recognised
+from .base import Drawn, Input, Progress, Task, following, parameter
+from .scan import Brain, Models, outside_brain, preview, recognised, variants_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..healing import Partway
-    from ..imaging.frame import Frame
     from ..imaging.volume import Volume
     from ..inpainting import Site
-    from ..models.loading import Model
     from ..plan import Plan
     from ..result import Artifact, Result, Row
-    from ..segment import Segmenter
 
 INVENTED = (
     "What fills the region is invented: a healthy brain might look so there, and nothing says that this "
@@ -29,23 +24,25 @@ INVENTED = (
 )
 SOLVERS = {"guided": "dpmpp2m", "resample": "resample", "posterior": "dpmpp2m with posterior guidance"}
 SPREAD_WINDOW = (0, 0.2)
+SPREADS = {"spread": "Spread of the fillings", "error": "How far the mean filling may be off"}
 COLUMNS = {
     "filling": "filling",
     "mask_ml": "mask (ml)",
     "filled_ml": "filled (ml)",
     "changed_outside": "voxels changed outside the mask",
-    "seam": "steepness at the border (1: as the tissue around)",
+    "seam": "edge (1: as the tissue around)",
 }
 
 
-class InpaintParameters(Parameters):
+class InpaintParameters(Drawn):
     """What a user may set."""
 
     seed: int = parameter(0, "Seed", "The same seed gives the same voxels.", ge=0, le=2**32 - 1)
     samples: int = parameter(
         5,
         "Fillings",
-        "Fillings that are drawn; their spread shows how sure the model is.",
+        "Fillings that are drawn. They differ less from each other than from the truth: with two or more, a "
+        "map says how far their mean may be off.",
         ge=1,
         le=16,
     )
@@ -100,11 +97,9 @@ class InpaintParameters(Parameters):
         fitting = "t1-brain-2mm" if self.method == "guided" else "t1-brain-2mm-generate"
         return fitting if self.model == "auto" else self.model
 
-    def seeds(self) -> list[int]:
-        """Of each filling (`sample_seeds`)."""
-        from ..diffusion.noise import sample_seeds
-
-        return sample_seeds(self.seed, self.samples)
+    def usual(self) -> bool:
+        """Whether fillings are made in the way whose error was measured."""
+        return self.method == "resample" and self.prior() == "t1-brain-2mm-generate"
 
 
 def memory(inputs: Mapping[str, Volume], parameters: InpaintParameters, batch: int, precision: str) -> int:
@@ -126,10 +121,10 @@ def run(
     scan = inputs["scan"]
     region, notes = region_on(scan, inputs["mask"], parameters.label)
     yield Progress(0.01, "Loading the models")
-    models = _Models.load(parameters, plan)
+    models = Models.load(parameters.prior(), plan)
     yield Progress(0.03, "Hiding the region")
     hidden, stripped = unseen(scan, region)
-    brain = yield from recognised(hidden, models.segmenter, models.prior, parameters.told(), plan, 0.05, 0.4)
+    brain = yield from recognised(hidden, models, parameters.told(), plan, 0.05, 0.4)
     frame = brain.frame
     hole, site = hole_in(frame, region), Site.of(scan, frame, region, stripped)
     yield Progress(0.4, "Fitting an average brain")
@@ -141,45 +136,19 @@ def run(
         around=frame.expected, shapes=shapes, method=parameters.method, repeats=parameters.repeats,
         device=plan.device, precision=plan.precision, batch=plan.batch,
     )  # fmt: skip
-    fillings = yield from following(steps, 0.45, 0.9, "Filling the region", partial(_preview, frame=frame))
+    fillings = yield from following(
+        steps, 0.45, 0.9, "Filling the region", partial(preview, frame=frame, title="Filled scan, preview")
+    )
     yield Progress(0.9, "Joining the fillings with the scan")
     result = _result(scan, region, models, brain, site, fillings, parameters)
     result.notes[:0] = notes
     return result
 
 
-@dataclass(frozen=True)
-class _Models:
-    """What is loaded for a run."""
-
-    prior: Model
-    anatomist: Model
-    segmenter: Segmenter
-
-    @classmethod
-    def load(cls, parameters: InpaintParameters, plan: Plan) -> _Models:
-        from ..models.loading import load_model
-        from ..segment import ANATOMY_MODEL, Segmenter
-
-        prior, anatomist = load_model(parameters.prior()), load_model(ANATOMY_MODEL)
-        return cls(prior, anatomist, Segmenter.load(plan.device, plan.precision, anatomist))
-
-
-def _preview(step: Partway, frame: Frame) -> Volume:
-    """The fillings' mean so far on the model grid, placed in the scan's space and in the scan's units."""
-    import numpy as np
-
-    from ..imaging.volume import Volume
-
-    native = frame.scanner_intensity(step.mean()) * frame.mask
-    meta = {"title": "Filled scan, preview", "synthetic": True}
-    return Volume(native.astype(np.float32), frame.affine @ frame.index, meta)
-
-
 def _result(
     scan: Volume,
     region: np.ndarray,
-    models: _Models,
+    models: Models,
     brain: Brain,
     site: Site,
     fillings: np.ndarray,
@@ -187,16 +156,21 @@ def _result(
 ) -> Result:
     import numpy as np
 
+    from ..filling_error import calibrated
     from ..result import Result
 
     data = np.asarray(scan.data, np.float32)
     joined = np.stack(site.put_in(brain.frame, fillings))
     variants = [site.on_scan(data, one) for one in joined]
+    nothing, white = np.zeros_like(data), brain.frame.scale.white
     on_scan = {
         "inpainted": variants[0],
         "mean": site.on_scan(data, joined.mean(0)),
-        "spread": site.on_scan(np.zeros_like(data), joined.std(0) / brain.frame.scale.white),
+        "spread": site.on_scan(nothing, joined.std(0) / white),
     }
+    error = calibrated(models.prior, site, joined / white) if parameters.usual() else None
+    if error is not None:
+        on_scan["error"] = site.on_scan(nothing, error)
     filled_ml, mask_ml = (float(where.sum()) * scan.voxel_ml for where in (site.region, region))
     images = {**{str(n): one for n, one in enumerate(variants, 1)}, "mean": on_scan["mean"]}
     rows: list[Row] = [
@@ -210,30 +184,24 @@ def _result(
         for name, image in images.items()
     ]
     changed = sum(row["changed_outside"] for row in rows)
-    provenance = _provenance(models, brain, parameters) | {
+    provenance = models.provenance(brain, SOLVERS[parameters.method], parameters.steps) | {
+        "seeds": parameters.seeds(),
         "mask_ml": round(mask_ml, 3),
         "filled_ml": round(filled_ml, 3),
         "voxels_changed": int((variants[0] != data).sum()),
         "voxels_outside_changed": changed,
     }
     volumes = {role: scan.with_data(array) for role, array in on_scan.items()}
-    kept = [scan.with_data(array) for array in variants] if parameters.keep_samples else []
-    cautions = [model.card.caution for model in (models.prior, models.anatomist) if model.card.caution]
-    judgement = " ".join([*cautions, brain.verdict.summary])
+    kept = variants if parameters.keep_samples else []
+    artifacts = [*_artifacts(volumes, rows), *variants_of(scan, kept, "Fillings", "filling")]
     notes = [f"Voxels changed outside the mask: {changed}.", *_warnings(mask_ml, filled_ml), INVENTED]
-    plausible = brain.verdict.plausible and not cautions
-    return Result("inpaint", _artifacts(volumes, kept, rows), plausible, judgement, notes, provenance)
+    return Result("inpaint", artifacts, notes=notes, provenance=provenance, **models.judgement(brain))
 
 
 def _warnings(mask_ml: float, filled_ml: float) -> list[str]:
     from ..inpainting import LARGEST_ML
 
-    notes = []
-    if mask_ml - filled_ml > 0.05 * mask_ml:
-        notes.append(
-            f"{mask_ml - filled_ml:.1f} of the mask's {mask_ml:.1f} ml lie outside the brain and stay as "
-            "they are."
-        )
+    notes = outside_brain(mask_ml, filled_ml)
     if filled_ml > LARGEST_ML:
         notes.append(
             f"The region of {filled_ml:.0f} ml is larger than those that the model has learnt to fill (up to "
@@ -246,47 +214,25 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _provenance(models: _Models, brain: Brain, parameters: InpaintParameters) -> dict[str, Any]:
-    return {
-        "model": models.prior.card.identity,
-        "anatomy_model": models.anatomist.card.identity | {"confidence": round(brain.anatomy.confidence, 3)},
-        "solver": SOLVERS[parameters.method],
-        "steps": parameters.steps,
-        "seeds": parameters.seeds(),
-        "figures": brain.verdict.figures,
-        "to_model_grid": brain.frame.rigid.tolist(),
-    }
-
-
-def _artifacts(volumes: Mapping[str, Volume], variants: list[Volume], rows: list[Row]) -> list[Artifact]:
+def _artifacts(volumes: Mapping[str, Volume], rows: list[Row]) -> list[Artifact]:
     from ..result import Artifact
 
     gray = {"unit": "as the scan"}
-    artifacts = [
+    warm = {"window": list(SPREAD_WINDOW), "colors": "heat", "unit": "white matter"}
+    return [
         Artifact(
             "inpainted", "volume", volumes["inpainted"], display=gray | {"title": "Filled scan"}, of="scan"
         ),
         Artifact(
             "mean", "volume", volumes["mean"], display=gray | {"title": "Mean of the fillings"}, of="scan"
         ),
-        Artifact(
-            "spread",
-            "volume",
-            volumes["spread"],
-            display={
-                "window": list(SPREAD_WINDOW),
-                "colors": "heat",
-                "unit": "white matter",
-                "title": "Spread of the fillings",
-            },
-            of="scan",
+        *(
+            Artifact(role, "volume", volumes[role], display=warm | {"title": title}, of="scan")
+            for role, title in SPREADS.items()
+            if role in volumes
         ),
         Artifact("fillings", "table", rows=rows, display={"columns": COLUMNS}, of="inpainted"),
     ]
-    if variants:
-        display = gray | {"title": "Fillings", "index": "filling"}
-        artifacts.append(Artifact("variants", "sequence", volumes=variants, display=display, of="scan"))
-    return artifacts
 
 
 TASK = Task(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..telling import between
 from .base import Input, Parameters, Progress, Task, following, parameter
 from .generate import MODEL
-from .scan import Brain, recognised
+from .scan import Brain, Models, recognised
 
 if TYPE_CHECKING:
     from ..healing import Partway
@@ -51,20 +51,17 @@ def run(
     """Go from `inputs["scan"]` to `inputs["other"]`. Raises Refused for what the model may not judge."""
     from ..editing import morph
     from ..generating import in_template_space
-    from ..models.loading import load_model
     from ..result import Artifact, Result
-    from ..segment import ANATOMY_MODEL, Segmenter
 
     yield Progress(0.01, "Loading the models")
-    prior, anatomist = load_model(parameters.model), load_model(ANATOMY_MODEL)
-    segmenter = Segmenter.load(plan.device, plan.precision, anatomist)
+    models = Models.load(parameters.model, plan)
     brains: list[Brain] = []
     for name, low, high in (("scan", 0.05, 0.2), ("other", 0.2, 0.35)):
-        brains.append((yield from recognised(inputs[name], segmenter, prior, {}, plan, low, high)))
+        brains.append((yield from recognised(inputs[name], models, {}, plan, low, high)))
     sizes = [brain.anatomy.volumes() for brain in brains]
     own = [{name: size[name] for name in ("ventricles", "brain")} for size in sizes]
     steps = morph(
-        prior, [brain.frame.image for brain in brains], own, parameters.shares(), parameters.steps,
+        models.prior, [brain.frame.image for brain in brains], own, parameters.shares(), parameters.steps,
         device=plan.device, precision=plan.precision, batch=plan.batch,
         tell=between(plan.tell, 0.35, 0.45),
     )  # fmt: skip
@@ -73,12 +70,12 @@ def run(
     display = {"window": [0, 1.2], "unit": "white matter", "title": "From one brain to the other"}
     volumes = [in_template_space(image) for image in made]
     artifact = Artifact("morph", "sequence", volumes=volumes, display=display | {"index": "step"})
-    cautions = [model.card.caution for model in (prior, anatomist) if model.card.caution]
+    cautions = models.cautions()
     plausible = all(brain.verdict.plausible for brain in brains) and not cautions
     judged = [brain.verdict.summary for brain in brains]
     provenance = {
-        "model": prior.card.identity,
-        "anatomy_model": anatomist.card.identity,
+        "model": models.prior.card.identity,
+        "anatomy_model": models.anatomist.card.identity,
         "solver": "invert and dpmpp2m",
         "steps": parameters.steps,
         "shares": parameters.shares(),

@@ -17,7 +17,16 @@ from torch import Generator, Tensor
 
 from ..imaging.align import affine_to_template
 from ..imaging.frame import Frame
-from ..imaging.grid import GRID_AFFINE, GRID_SHAPE, GRID_SPACING, sample, smooth_for, spacing_of
+from ..imaging.grid import (
+    FINE_SHAPE,
+    GRID_AFFINE,
+    GRID_SHAPE,
+    GRID_SPACING,
+    TO_GRID,
+    sample,
+    smooth_for,
+    spacing_of,
+)
 from ..nets.anatomy import mirror
 from ..nets.warping import identity_grid, warp
 from .fields import (
@@ -30,7 +39,7 @@ from .fields import (
 )
 from .population import Pose
 
-_QUANTUM = 1 / 127
+QUANTUM = 1 / 127
 """Step of the stored intensity: white matter is 127, so that bytes reach twice white matter."""
 
 
@@ -53,7 +62,7 @@ class Brain:
 
     def sample(self, points: Tensor) -> Tensor:
         """Model intensities at model voxel indices `points` [3, X, Y, Z]."""
-        return warp(self.fine[None].float(), 2 * points + 0.5)[0] * _QUANTUM
+        return warp(self.fine[None].float(), 2 * points + 0.5)[0] * QUANTUM
 
 
 def participants(root: Path, split: str) -> list[dict[str, str]]:
@@ -86,18 +95,30 @@ def _place(brain: Brain, file: Path) -> Tensor:
 
 
 def _fine(path: Path) -> np.ndarray:
+    data, frame = framed(path)
+    blurred = smooth_for(data, spacing_of(frame.affine), GRID_SPACING)
+    inside = sample(frame.mask.astype(np.float32), TO_GRID, FINE_SHAPE) > 0.5
+    return in_bytes(on_fine_grid(blurred, frame) * inside)
+
+
+def framed(path: Path) -> tuple[np.ndarray, Frame]:
+    """The voxels [X, Y, Z] of a skull-stripped scan, and its frame."""
     image = nib.load(path)
     data = image.get_fdata(dtype=np.float32)  # type: ignore[attr-defined]
-    frame = Frame.fit(data, image.affine, data > 0)  # type: ignore[attr-defined]
-    half = np.diag([0.5, 0.5, 0.5, 1.0])
-    half[:3, 3] = -0.25
-    shape = tuple(2 * n for n in GRID_SHAPE)
-    native = sample(smooth_for(data, spacing_of(frame.affine), GRID_SPACING), frame.index @ half, shape)
-    flat = native * np.exp(-sample(frame.log_bias, half, shape))
-    model = np.clip(frame.scale.to_model(flat), 0, 2) * (
-        sample(frame.mask.astype(np.float32), half, shape) > 0.5
-    )
-    return np.rint(model / _QUANTUM).clip(0, 255).astype(np.uint8)
+    return data, Frame.fit(data, image.affine, data > 0)  # type: ignore[attr-defined]
+
+
+def on_fine_grid(data: np.ndarray, frame: Frame, order: int = 1) -> np.ndarray:
+    """`data` [X, Y, Z] on the grid of a framed scan, in model intensities on the 1 mm copy of the model grid,
+    [160, 192, 160] float32.
+    """
+    native = sample(data, frame.index @ TO_GRID, FINE_SHAPE, order)
+    return np.clip(frame.scale.to_model(native * np.exp(-sample(frame.log_bias, TO_GRID, FINE_SHAPE))), 0, 2)
+
+
+def in_bytes(image: np.ndarray) -> np.ndarray:
+    """Model intensities as uint8, white matter 127."""
+    return np.rint(image / QUANTUM).clip(0, 255).astype(np.uint8)
 
 
 class Moved(NamedTuple):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 
 from ..healing import Healed, guided, partial
-from ..heatmap import NormalMaps, calibrate, heat, regions, residual, to_template
+from ..heatmap import calibrate, example, heat, level, regions
 from ..imaging.frame import Frame
-from ..models.loading import Model
+from ..models.loading import Model, load_model
+from ..nets.correspondence import Correspondence
+from ..nets.deformable import FILE, DeformableTemplate
+from ..normal import NormalMaps
 from .brains import participants
 
 FOLDS = 6
@@ -36,19 +41,21 @@ def healed(model: Model, frame: Frame, method: str, steps: int, samples: int) ->
     return partial(model, frame.image, seeds, steps, precision=_precision())
 
 
-def fit(cases: list[tuple[Frame, Healed]], threshold: float = np.inf) -> NormalMaps:
-    """Normal maps from (frame, healed) of several brains."""
-    residuals = [to_template(residual(frame.image, healed), frame) for frame, healed in cases]
-    weights = [to_template((frame.image > 0).astype(np.float32), frame) for frame, _ in cases]
-    return NormalMaps.fit(residuals, weights, threshold)
+class Case(NamedTuple):
+    """A normal brain `image` [80, 96, 80] on the model grid, healed, and where it lies in the mean brain."""
+
+    image: np.ndarray
+    healed: Healed
+    place: Correspondence
 
 
-def cross_fitted(cases: list[tuple[Frame, Healed]], folds: int = FOLDS) -> list[np.ndarray]:
-    """|z| map [80, 96, 80] of each brain from normal maps that do not know it."""
-    maps = []
-    for n, (frame, brain) in enumerate(cases):
-        others = [case for m, case in enumerate(cases) if m % folds != n % folds]
-        maps.append(heat(frame.image, brain, frame, fit(others)).z)
+def cross_fitted(cases: Sequence[Case], brain: np.ndarray, folds: int = FOLDS) -> list[np.ndarray]:
+    """|z| map [80, 96, 80] of each case from normal maps that do not know it."""
+    examples, maps = [example(*case) for case in cases], []
+    for fold in range(folds):
+        others = [one for m, one in enumerate(examples) if m % folds != fold]
+        normal = NormalMaps.fit(others, brain)
+        maps += [heat(*case, normal).z for m, case in enumerate(cases) if m % folds == fold]
     return maps
 
 
@@ -56,11 +63,25 @@ def normal_maps(
     model: Model, root: Path, method: str, steps: int, samples: int
 ) -> tuple[NormalMaps, list[int]]:
     """Maps of all `val` brains with a cross-fitted threshold, and the regions of each brain above it."""
-    frames = framed(root, "val")
-    cases = [(frame, healed(model, frame, method, steps, samples)) for frame in frames.values()]
-    z_maps = cross_fitted(cases)
+    brain = mean_brain()
+    cases = [
+        Case(
+            frame.image,
+            healed(model, frame, method, steps, samples),
+            Correspondence.find(frame.image, brain),
+        )
+        for frame in framed(root, "val").values()
+    ]
+    z_maps = cross_fitted(cases, brain)
     threshold = calibrate(z_maps)
-    return fit(cases, threshold), [regions(z, threshold)[1] for z in z_maps]
+    usual = max(level(z, case.image > 0) for z, case in zip(z_maps, cases, strict=True))
+    normal = NormalMaps.fit([example(*case) for case in cases], brain, threshold, usual)
+    return normal, [regions(z, threshold)[1] for z in z_maps]
+
+
+def mean_brain() -> np.ndarray:
+    """The mean of the training brains [80, 96, 80], sharp because it was made by deformation."""
+    return DeformableTemplate.load(load_model("t1-brain-2mm-generate").file(FILE)).mean
 
 
 def _precision() -> str:

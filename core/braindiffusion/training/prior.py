@@ -82,10 +82,13 @@ class Draw:
         self.typical = torch.zeros(CONTEXT, *GRID_SHAPE)
         self.typical[0] = torch.from_numpy(population().typical.copy())
 
-    def __call__(self, generator: Generator) -> Batch:
+    def modes(self, generator: Generator) -> list[str]:
+        """What each example of a step teaches."""
         modes = ["generate", _pick(generator, GUIDES)]
-        modes.append("generate" if chance(generator, 0.5) else _pick(generator, GUIDES))
-        some = [self._example(generator, mode) for mode in modes]
+        return [*modes, "generate" if chance(generator, 0.5) else _pick(generator, GUIDES)]
+
+    def __call__(self, generator: Generator) -> Batch:
+        some = [self._example(generator, mode) for mode in self.modes(generator)]
         if not chance(generator, WHOLE):
             some = [part_of(generator, example, _IMAGES) for example in some]
         some = [_noised(generator, example) for example in some]

@@ -120,6 +120,7 @@ def fitted(
         features=np.column_stack([middle, deviation, np.corrcoef(z.T)]),
         parts=parts,
         ml=np.full(len(parts), VOXEL_ML),
+        seen=np.column_stack([z, flat @ directions[:modes].T / deviations]).astype(np.float32),
     )
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..errors import BrainDiffusionError, Cancelled
+from ..models.storage import load_weights, member_of
 from .muon import Optimiser
 
 Batch = dict[str, Tensor]
@@ -191,7 +192,7 @@ def _resume(net: nn.Module, optimiser: Optimiser, plan: Plan, device: torch.devi
 
 def _loaded(net: nn.Module, optimiser: Optimiser, file: Path, half_life: int, device: torch.device) -> Ema:
     if file.suffix == ".safetensors":
-        net.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+        net.load_state_dict(member_of(load_weights(file), net.state_dict()))
         return Ema(net, half_life)
     state = torch.load(file, map_location=device, weights_only=True)
     net.load_state_dict(state["net"])
