@@ -48,6 +48,7 @@ screenshots: $(VENV)/.ready-desktop
 VIEWERS := host module window
 FAST := $(RUN)/python -m pytest -q -m "not slow"
 SHARED := --numprocesses auto --maxprocesses 4
+TIMED := tests/test_window_true_path.py
 test: lint types
 ifdef TESTS
 	$(FAST) $(TESTS)
@@ -55,7 +56,8 @@ else
 	$(FAST) $(SHARED) --dist worksteal $(VIEWERS:%=--ignore-glob='*/test_%*.py')
 	$(FAST) tests/test_host*.py
 	$(FAST) $(SHARED) --dist loadfile tests/test_module*.py
-	$(FAST) tests/test_window*.py # one at a time: it takes the time in which the window answers
+	$(FAST) $(SHARED) --dist loadfile $(filter-out $(TIMED),$(wildcard tests/test_window*.py))
+	$(FAST) $(TIMED) # alone: it takes the time in which the window answers
 endif
 
 slow: $(VENV)/.ready-test

@@ -72,16 +72,20 @@ def _copy(case: Case) -> Healed:
     return Healed.of(np.ones((1, *GRID_SHAPE), np.float32) * (case.image > 0))
 
 
-def test_a_brain_is_never_judged_by_what_was_fitted_on_it(set_of_cases):
+@pytest.fixture(scope="module")
+def scored(set_of_cases) -> crossfit.Scored:
+    return crossfit.against_normal(set_of_cases, _copy, Here())
+
+
+def test_a_brain_is_never_judged_by_what_was_fitted_on_it(set_of_cases, scored):
     """A normal brain changed beyond recognition changes how others are judged, never how its copies are."""
-    before = crossfit.against_normal(set_of_cases, _copy, Here())
     strange = _case("sub-2", 2)
     strange = replace(strange, frame=_frame(strange.image + 2.0 * (_brain(99) > 1.05) * (strange.image > 0)))
     changed = [strange if case.name == "sub-2-0" else case for case in set_of_cases]
     after = crossfit.against_normal(changed, _copy, Here())
-    assert after.thresholds["sub-2"] == before.thresholds["sub-2"]
-    assert np.array_equal(after.maps["sub-2-1"], before.maps["sub-2-1"])
-    assert not np.array_equal(after.maps["sub-1-1"], before.maps["sub-1-1"])
+    assert after.thresholds["sub-2"] == scored.thresholds["sub-2"]
+    assert np.array_equal(after.maps["sub-2-1"], scored.maps["sub-2-1"])
+    assert not np.array_equal(after.maps["sub-1-1"], scored.maps["sub-1-1"])
 
 
 def test_work_is_shared_out_among_processes_in_order(tmp_path):
@@ -95,8 +99,7 @@ def test_folds_hold_whole_brains():
     assert folds == {"a": 0, "b": 1, "c": 0}
 
 
-def test_an_obvious_lesion_is_found_counted_and_scored(set_of_cases):
-    scored = crossfit.against_normal(set_of_cases, _copy, Here())
+def test_an_obvious_lesion_is_found_counted_and_scored(set_of_cases, scored):
     row = judged.table(judged.judge("perfect", "", set_of_cases, scored))
     assert row["auprc"] > 0.95 and row["best_threshold_dice"] > 0.85 and row["dice"] > 0.3
     assert row["cases"] == 5 and row["normal_brains"] == 5

@@ -171,7 +171,7 @@ def test_the_brain_of_a_head_is_found_in_any_storage(axes, signs):
     assert (space & truth).sum() > 0.98 * truth.sum(), "nothing of the brain lies outside what may be"
 
 
-@pytest.mark.parametrize("nod", [-22.0, 22.0])
+@pytest.mark.parametrize("nod", [pytest.param(-22.0, marks=pytest.mark.slow), 22.0])
 def test_the_brain_of_a_nodding_head_is_found(nod):
     scan, inside = head(nod)
     found = find(scan)[0]
@@ -184,6 +184,7 @@ def test_the_brain_of_a_head_is_found_in_another_contrast():
     assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.9
 
 
+@pytest.mark.slow
 def test_the_brain_is_found_far_from_the_middle_of_a_large_field_of_view():
     scan, inside = head()
     wide, there = (np.pad(array, ((0, 20), (15, 0), (0, 25))) for array in (scan.data, inside))
@@ -230,6 +231,7 @@ def test_a_head_is_looked_at_again_and_a_stripped_brain_not_at_all(monkeypatch):
     assert overlap(asked[1][1], asked[2][1]) > 0.7
 
 
+@pytest.mark.slow
 def test_bone_and_scalp_beyond_what_may_be_intracranial_are_left_out(monkeypatch):
     """A network that calls the whole head brain is held back by where the head's alignment puts the skull."""
 

@@ -85,10 +85,20 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def nodes(self) -> list[Any]:
         """The nodes that can be chosen, in the order of the scene."""
-        if self._scene is None:
+        return [node for node in self._of_types() if self._matches(node)]
+
+    def _of_types(self) -> list[Any]:
+        """The nodes of the types, in the order of the scene, which most often are few among hundreds."""
+        scene = self._scene
+        if scene is None:
             return []
-        all_nodes = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
-        return [node for node in all_nodes if self._matches(node)]
+        if len(self._types) > 1:
+            every = (scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes()))
+            return [node for node in every if any(map(node.IsA, self._types))]
+        found = [scene.GetNodesByClass(kind) for kind in self._types]
+        for collection in found:
+            collection.UnRegister(None)
+        return [nodes.GetItemAsObject(i) for nodes in found for i in range(nodes.GetNumberOfItems())]
 
     def nodeCount(self) -> int:
         return len(self.nodes())
@@ -152,9 +162,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _observe_nodes(self) -> None:
         """Follow names and attributes of every node of the types, listed or not."""
-        scene = self._scene
-        there = [] if scene is None else [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
-        there = [node for node in there if any(node.IsA(kind) for kind in self._types)]
+        scene, there = self._scene, self._of_types()
         for node in self._seen.objects():
             if node is not scene and node not in there:
                 self._seen.forget(node)

@@ -190,6 +190,7 @@ class RangeSlider(QtWidgets.QWidget):
             painter.setPen(QtGui.QPen(rim, 2 if focused else 1))
             painter.setBrush(shade(colors, 0.05))
             painter.drawEllipse(QtCore.QPointF(x, middle), 6, 6)
+        painter.end()
 
 
 class ctkRangeWidget(QtWidgets.QWidget):

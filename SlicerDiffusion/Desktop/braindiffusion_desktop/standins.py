@@ -126,6 +126,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         painter.setPen(colors.color(group, QtGui.QPalette.ColorRole.ButtonText))
         flags = Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextShowMnemonic
         painter.drawText(title.adjusted(26, 0, -6, 0), flags, QtWidgets.QAbstractButton.text(self))
+        painter.end()
 
 
 class ctkDoubleSpinBox(QtWidgets.QDoubleSpinBox):

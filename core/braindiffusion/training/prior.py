@@ -91,7 +91,7 @@ class Draw:
         some = [self._example(generator, mode) for mode in self.modes(generator)]
         if not chance(generator, WHOLE):
             some = [part_of(generator, example, _IMAGES) for example in some]
-        some = [_noised(generator, example) for example in some]
+        some = [self._noised(generator, example) for example in some]
         return {key: torch.stack([example[key] for example in some]) for key in KEYS}
 
     def _example(self, generator: Generator, mode: str) -> Batch:
@@ -142,6 +142,16 @@ class Draw:
             image, where = image.flip(0), mirror(GRID_SHAPE) @ where @ mirror(GRID_SHAPE)
         return image, [None, None, sizes["ventricles"], sizes["brain"]], where
 
+    def level(self, generator: Generator, guided: bool) -> float:
+        """sigma of an example's noise."""
+        return (guided_level if guided else noise_level)(generator)
+
+    def _noised(self, generator: Generator, example: Batch) -> Batch:
+        """The example with a noise level and noise of its own."""
+        noise = torch.randn(example["x0"].shape, generator=generator)
+        sigma = self.level(generator, bool(example["has_guide"] > 0.5))
+        return example | {"sigma": torch.tensor(sigma), "noise": noise}
+
     def _context(self, generator: Generator, guide: Tensor, hole: Tensor, where: Tensor, mode: str) -> Tensor:
         """What goes with the guide [3, X, Y, Z]; `where` (4, 4) says where the brain truly lies in the
         template.
@@ -175,13 +185,6 @@ def part_of(generator: Generator, example: Batch, images: Sequence[str]) -> Batc
     ]
     slices = [slice(first, first + size) for first, size in zip(firsts, PART)]
     return example | {key: example[key][(slice(None), *slices)] for key in images}
-
-
-def _noised(generator: Generator, example: Batch) -> Batch:
-    """The example with a noise level and noise of its own."""
-    noise = torch.randn(example["x0"].shape, generator=generator)
-    level = guided_level if example["has_guide"] > 0.5 else noise_level
-    return example | {"sigma": torch.tensor(level(generator)), "noise": noise}
 
 
 def subject_brain(subject: Subject) -> Tensor:

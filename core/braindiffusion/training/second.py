@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
+from ..healing import GUIDED_START
 from ..models.storage import load_weights
 from ..nets.prior import SIGMA_DATA, PriorNet
 from ..paths import require_data
 from . import dae, prior
 from .trainer import Plan, train
-from .volumes import real_volumes
 
 NAME = "t1-brain-2mm-second"
 NETWORK: dict[str, Any] = {"covariates": len(prior.COVARIATES)}
@@ -34,10 +34,18 @@ _FAINT = 0.02
 
 
 class Draw(prior.Draw):
-    """Brains to heal, and nothing else."""
+    """Brains to heal, and nothing else, at the noise at which healing asks for the expected brain. Their
+    volumes, which healing never tells, are not known.
+    """
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        super().__init__(root, cache, {})
 
     def modes(self, generator: Generator) -> list[str]:
         return ["heal"] * EXAMPLES
+
+    def level(self, generator: Generator, guided: bool) -> float:
+        return GUIDED_START
 
 
 def from_autoencoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -85,8 +93,7 @@ def main(plan: Plan) -> Path:
     """Train for `plan.hours`; returns the EMA weights. `plan.resume` may be an autoencoder's weights."""
     root = require_data("t1_brains", "label_maps", "priors", "ms", "stroke")
     torch.manual_seed(plan.seed)
-    volumes = real_volumes(root, "train", plan.folder / "volumes.json")
-    draw = Draw(root, plan.folder / "brains", volumes)
+    draw = Draw(root, plan.folder / "brains")
     return train(PriorNet(**NETWORK), draw, prior.loss_of, _started(plan))
 
 
