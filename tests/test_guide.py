@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from braindiffusion.diffusion.cond import Cond, Covariate
-from braindiffusion.diffusion.guide import cfg, posterior
+from braindiffusion.diffusion.guide import cfg, less_denoised, posterior
 from braindiffusion.diffusion.noise import NoiseStream
 from braindiffusion.diffusion.path import Node, edm, flow, vp
 from braindiffusion.diffusion.resample import resample
@@ -83,6 +83,24 @@ def test_the_null_of_guidance_keeps_the_guide_image():
     image = torch.ones(1, 1, 4, 4, 4)
     cfg(looks, 2.0, batched=False)(image, Node(1.0, 1.0, 1.0), of_age(7.0, 1).with_guide(image))
     assert seen == [(True, False), (True, True)]
+
+
+@pytest.mark.parametrize("path", [edm(0.002, 80.0), flow()], ids=["edm", "flow"])
+def test_noise_that_is_left_widens_samples_as_the_formula_says(path):
+    share, first = 0.05, 20.0
+    nodes = path.karras(400, start=path.at_ratio(first))
+    exact = nodes[0].alpha * (first**2 + 0.2**2) ** 0.5  # the spread there; that of the data is 0.2
+    x = exact * white((1,), range(4000)) + nodes[0].alpha * 0.3
+    samples = run(dpmpp2m(less_denoised(Gaussian(0.3), share), x, nodes, None)).x
+    assert float(samples.std()) == pytest.approx(0.2 * (1 + first**2 / 0.2**2) ** (share / 2), rel=0.03)
+    assert float(samples.mean()) == pytest.approx(0.3, abs=0.02)
+
+
+def test_no_noise_is_left_where_none_is_asked_for_and_a_wrong_share_is_refused():
+    x, node = normal(3, 5), Node(1.0, 0.4, 0.4)
+    assert torch.equal(less_denoised(Gaussian(0.3), 0.0)(x, node), Gaussian(0.3)(x, node, None))
+    with pytest.raises(BrainDiffusionError, match="below 1"):
+        less_denoised(Gaussian(0.3), 1.0)
 
 
 @pytest.mark.parametrize("path", [edm(0.005, 80.0), vp(), flow()], ids=["edm", "vp", "flow"])

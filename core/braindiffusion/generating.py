@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from .anatomy import CSF, VENTRICLES
 from .diffusion.cond import Cond
-from .diffusion.guide import cfg
+from .diffusion.guide import cfg, less_denoised
 from .diffusion.noise import gaussian
 from .diffusion.solve import dpmpp2m, q_sample
 from .healing import Partway
@@ -41,6 +41,9 @@ from .telling import Tell, between, silent
 GUIDED_BETWEEN = (0.1, 10.0)
 """sigma (white matter is 1) at which guidance acts: outside it costs variety and helps nothing
 (Kynkaanniemi 2024).
+"""
+LEFT = 0.03
+"""Share of the noise that is left at each step: fine detail then has the power that it has in training brains.
 """
 BACKGROUND = 0.05
 """What is darker (white matter is 1) outside the brain is background; fluid inside it stays."""
@@ -107,7 +110,7 @@ def generate(
     none. DPM-Solver++(2M) on a Karras grid, `batch` brains at a time (0: all); noise belongs to its seed, so
     the batch changes nothing but rounding.
     """
-    denoise = cfg(model.denoiser(device, precision), weight, GUIDED_BETWEEN)
+    denoise = less_denoised(cfg(model.denoiser(device, precision), weight, GUIDED_BETWEEN), LEFT)
     nodes = model.path.karras(steps)
     chunk = batch or len(seeds)
     made: list[np.ndarray] = []

@@ -59,6 +59,15 @@ def _shown_to(conv: nn.Conv3d, x: Tensor, live: list[int]) -> Tensor:
     return functional.conv3d(x, weight, conv.bias, padding=conv.padding)
 
 
+def _around(x: Tensor) -> Tensor:
+    """The mean of the 27 voxels about each, 0 beyond the edge: avg_pool3d in a tenth of the time."""
+    x = functional.pad(x, (1,) * 6)
+    for axis in (2, 3, 4):
+        n = x.shape[axis] - 2
+        x = x.narrow(axis, 0, n) + x.narrow(axis, 1, n) + x.narrow(axis, 2, n)
+    return x / 27
+
+
 def context_of(guide: Tensor, hole: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """The context [B, 3, X, Y, Z] of a guide whose `hole` is 1 where it has to be invented, all [B, 1, X, Y,
     Z].
@@ -171,15 +180,16 @@ class PriorNet(nn.Module):
             detail, calmed = calm * detail, calm * image
         else:
             calmed = image
-        shown = torch.cat([detail, guide, hole, context.to(x)], 1)
+        emb = self.embedding(c_noise, covariates, known, real, has_guide).to(x.dtype)
+        # Maps that are empty, as all but two are without a guide, need no multiplying.
+        maps = enumerate([detail, guide, hole, *context.to(x).split(1, 1)], 1)
+        shown = {n: some for n, some in maps if bool(some.count_nonzero())}
+        live = [0, *shown]
         full, fine = (
-            torch.cat([some, shown], 1).contiguous(memory_format=torch.channels_last_3d)
+            torch.cat([some, *shown.values()], 1).contiguous(memory_format=torch.channels_last_3d)
             for some in (image, calmed)
         )
-        emb = self.embedding(c_noise, covariates, known, real, has_guide).to(full.dtype)
-        # Maps that are empty, as all but two are without a guide, need no multiplying.
-        live = [0, *(n + 1 for n in range(shown.shape[1]) if bool(shown[:, n].any()))]
-        h = _shown_to(self.stem, _repeated(fold, full[:, live], self.folds), live)
+        h = _shown_to(self.stem, _repeated(fold, full, self.folds), live)
         skips = []
         for level, down in zip(self.encoder, self.down):
             h = level(h, emb)
@@ -189,7 +199,7 @@ class PriorNet(nn.Module):
         for level, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
             h = nn.functional.interpolate(up(h), scale_factor=2.0, mode="nearest") + skip
             h = level(h, emb)
-        h = _repeated(unfold, self.head(h), self.folds) + _shown_to(self.fine_in, fine[:, live], live)
+        h = _repeated(unfold, self.head(h), self.folds) + _shown_to(self.fine_in, fine, live)
         h = h + self.fine_mid(nn.functional.silu(h))
         return _GAIN * self.fine_out(nn.functional.silu(h))
 
@@ -264,7 +274,7 @@ class PriorDenoiser:
         difference = x - node.alpha * shown.expected
         level = torch.as_tensor(node.sigma / node.alpha, dtype=torch.float32, device=x.device).log() / 4
         level = level.reshape(-1).expand(x.shape[0])
-        detail = difference - functional.avg_pool3d(difference, 3, 1, 1)
+        detail = difference - _around(difference)
         detail = detail / (node.sigma**2 + _DETAIL_FLOOR**2) ** 0.5
         # Beside a guide the noisy image counts by what it says under its noise; elsewhere it is all there is.
         scale = self.edm.scale_in(node)
@@ -285,7 +295,7 @@ class PriorDenoiser:
         guide, context = guide * flag, self._context(x, cond)
         followed = (flag > 0.5) & (hole < 0.5)
         expected = torch.where(followed, guide, context[:, :1])
-        whole = ~(hole > 0.5).flatten(1).any(1).view(-1, 1, 1, 1, 1)
+        whole = (hole > 0.5).flatten(1).count_nonzero(1).view(-1, 1, 1, 1, 1) == 0
         return Shown(guide, hole, context, expected, followed, followed & (expected > 0) & whole)
 
     def _context(self, x: Tensor, cond: Cond) -> Tensor:
@@ -298,6 +308,6 @@ class PriorDenoiser:
         if cond.context is None:
             return functional.pad(typical.expand_as(x), (0,) * 7 + (CONTEXT - 1,))
         context = cond.context.to(x)
-        given = context.flatten(1).any(1).view(-1, 1, 1, 1, 1)
+        given = context.flatten(1).count_nonzero(1).view(-1, 1, 1, 1, 1) > 0
         mean = torch.where(given, context[:, :1], typical)
         return torch.cat([mean, context[:, 1:] * self._flag(x, cond)], 1)
