@@ -43,8 +43,7 @@ GUIDED_BETWEEN = (0.1, 10.0)
 (Kynkaanniemi 2024).
 """
 LEFT = 0.03
-"""Share of the noise that is left at each step: fine detail then has the power that it has in training brains.
-"""
+"""Share of the noise that is left at each step: fine detail then has the power of training brains'."""
 BACKGROUND = 0.05
 """What is darker (white matter is 1) outside the brain is background; fluid inside it stays."""
 LEAST_ML = 100.0

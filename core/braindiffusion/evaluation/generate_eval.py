@@ -37,6 +37,8 @@ def run(setting: Setting) -> dict[str, Any]:
     made = _made(setting, model, asked)
     real = [case.image for case in normal_cases(setting)]
     training = [image.astype(np.float32) for image in training_maps(setting)["model"]]
+    # Val brains are as brains occur, and so must those be that are compared with them: nothing is asked for.
+    usual = _made(setting, model, [{}] * len(real), "usual")
     rival = _rival(setting, len(made))
     setting.say("Generate: comparing with real brains")
     return {
@@ -44,7 +46,7 @@ def run(setting: Setting) -> dict[str, Any]:
         "steps": STEPS,
         "followed": followed(setting, made, asked),
         "effects": _effects(setting, model),
-        "realism": realism({"made": made, **rival}, real, training),
+        "realism": realism({"made": usual, **rival}, real, training),
         "variety": {
             name: _summary(variety(some)) for name, some in {"made": made, **rival, "real": training}.items()
         },

@@ -137,9 +137,10 @@ def generate(content: Content) -> list[str]:
     told = ("age and sex alone told", "brains", "ventricles (ml)", "brain (ml)")
     lines += [*table(told, rows), "", "The training brains are of one site and of these ages.", ""]
     lines += prose(
-        f"""Realism, {realism["n"]} brains of each kind: KID (unbiased; energies of detail at four scales in
-        blocks of 32 mm) and FID ({realism["directions"]} main directions of the same; with so few brains it
-        is far too large):"""
+        f"""Realism, {realism["n"]} brains of each kind, the generated ones with nothing asked for, so that
+        their age, sex and volumes are drawn as they occur: KID (unbiased; energies of detail at four scales
+        in blocks of 32 mm) and FID ({realism["directions"]} main directions of the same; with so few brains
+        it is far too large):"""
     )
     kinds = [("made", "generated against val"), ("train", "train against val")]
     if "vae" in realism:
