@@ -74,6 +74,16 @@ def inpaint(scan: Volume, mask: Volume, **parameters) -> Result:
     return engine.run("inpaint", {"scan": scan, "mask": mask}, FAST | parameters, device="cpu")
 
 
+def test_a_mask_that_is_smaller_than_the_tumour_fills_it_when_it_is_widened(world):
+    small = labels(marked(SICK, TUMOUR_MM, RADIUS_MM - 2), SICK.affine)
+    filled = inpaint(SICK, small, widen=4)
+    changed = filled["inpainted"].volume.data != SICK.data
+    assert changed[REGION].mean() > 0.8 and not changed[~marked(SICK, TUMOUR_MM, RADIUS_MM + 4)].any()
+    assert any(note.startswith("The mask was widened by 4 mm") for note in filled.notes)
+    assert filled.provenance["voxels_outside_changed"] == 0
+    assert np.abs(filled["mean"].volume.data - HEALTHY.data)[REGION].mean() < 0.05 * WHITE
+
+
 def test_the_tumour_is_gone_and_its_border_too(result):
     filled = result["inpainted"].volume.data
     assert np.abs(SICK.data - HEALTHY.data)[REGION].mean() > 0.25 * WHITE

@@ -40,6 +40,7 @@ from braindiffusion.inpainting import (
     region_on,
     shapes_of,
     unseen,
+    widened,
 )
 from braindiffusion.nets.deformable import FILE, DeformableTemplate
 from braindiffusion.nets.prior import context_of
@@ -208,6 +209,22 @@ def test_one_finding_of_several_can_be_filled():
     assert np.array_equal(region_on(HEALTHY, mask)[0], found > 0)
     with pytest.raises(Refused, match="nothing with the label 3; the labels in it are 1, 2\\.$"):
         region_on(HEALTHY, mask, 3)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
+def test_a_widened_mask_reaches_as_far_in_millimetres_on_every_axis(axes):
+    """A voxel in a corner of an oblique grid of 0.5, 1 and 3 mm."""
+    spacing = tuple(np.array([0.5, 1.0, 3.0])[list(axes)])
+    scan = Volume(np.zeros((30, 30, 30), np.float32), oblique_affine((30, 30, 30), spacing))
+    region = np.zeros(scan.shape, bool)
+    region[20, 2, 15] = True
+    wider, (note,) = widened(scan, region, 4.0)
+    away = (np.argwhere(np.ones(scan.shape)) - [20, 2, 15]) @ scan.affine[:3, :3].T
+    near = np.linalg.norm(away, axis=1).reshape(scan.shape) <= 4.0 + 1e-6
+    assert np.array_equal(wider, near) and near.sum() > 30
+    assert note.startswith("The mask was widened by 4 mm: 0.00 ml became 0.")
+    same, notes = widened(scan, region, 0.0)
+    assert np.array_equal(same, region) and notes == []
 
 
 def test_a_mask_that_marks_nothing_is_refused():

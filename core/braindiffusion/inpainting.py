@@ -104,6 +104,16 @@ def on_grid_of(scan: Volume, mask: Volume) -> tuple[np.ndarray, list[str]]:
     ]
 
 
+def widened(scan: Volume, region: np.ndarray, by_mm: float) -> tuple[np.ndarray, list[str]]:
+    """`region` (bool [X, Y, Z]) and all voxels of the scan within `by_mm` of it, and a note that says so."""
+    if not by_mm:
+        return region, []
+    wider, box = region.copy(), box_around(region, int(np.ceil(by_mm / scan.spacing.min())))
+    wider[box] = distance_transform_edt(~region[box], scan.spacing) <= by_mm
+    before, after = (float(some.sum()) * scan.voxel_ml for some in (region, wider))
+    return wider, [f"The mask was widened by {by_mm:g} mm: {before:.2f} ml became {after:.2f} ml."]
+
+
 def unseen(scan: Volume, region: np.ndarray) -> tuple[Volume, np.ndarray | None]:
     """The scan with the region's voxels replaced by the smooth continuation of what lies around them, and the
     brain of a stripped scan, bool [X, Y, Z] (None for a head).

@@ -53,6 +53,15 @@ class InpaintParameters(Drawn):
         ge=0,
         le=2**31 - 1,
     )
+    widen: float = parameter(
+        0.0,
+        "Widen the mask",
+        "Fill all that lies so near to the mask, too. A finding is often smaller than its lesion, and a rim "
+        "that is left of it would be taken for the tissue that belongs there.",
+        unit="mm",
+        ge=0,
+        le=20,
+    )
     method: Literal["guided", "resample", "posterior"] = parameter(
         "resample",
         "Method",
@@ -116,10 +125,12 @@ def run(
     inputs: Mapping[str, Volume], parameters: InpaintParameters, plan: Plan
 ) -> Generator[Progress, None, Result]:
     """Fill `inputs["mask"]` in `inputs["scan"]`. Raises Refused for a mask or a scan that cannot be used."""
-    from ..inpainting import Site, hole_in, inpaint, region_on, shapes_of, unseen
+    from ..inpainting import Site, hole_in, inpaint, region_on, shapes_of, unseen, widened
 
     scan = inputs["scan"]
     region, notes = region_on(scan, inputs["mask"], parameters.label)
+    region, wider = widened(scan, region, parameters.widen)
+    notes += wider
     yield Progress(0.01, "Loading the models")
     models = Models.load(parameters.prior(), plan)
     yield Progress(0.03, "Hiding the region")
