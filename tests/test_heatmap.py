@@ -8,6 +8,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from braindiffusion.healing import Healed
 from braindiffusion.heatmap import (
+    DOUBT,
     calibrate,
     example,
     heat,
@@ -98,7 +99,7 @@ def test_doubt_among_the_samples_lowers_z():
     deep = binary_erosion(BRAIN, iterations=3)
     assert sure.spread.max() == 0
     assert within(unsure.spread[deep], 0.15 * 2**0.5, 1e-4)
-    assert within(unsure.z[deep], 0.3 / np.hypot(0.05, 0.15), 0.01)
+    assert within(unsure.z[deep], 0.3 / np.hypot(0.05, DOUBT * 0.15), 0.01)
     assert (unsure.z[BRAIN] < sure.z[BRAIN]).all()
 
 

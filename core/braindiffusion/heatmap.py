@@ -18,6 +18,10 @@ from .normal import Example, NormalMaps
 
 RESIDUAL_SIGMA = 0.75
 """Blur of the residual in voxels of 2 mm: single-voxel noise is no finding."""
+DOUBT = 0.5
+"""Weight of the samples' standard error beside what is usual for normal brains. The residual is that of a
+mean which is asked for itself and not of the samples, so their doubt is its own in part only.
+"""
 SMALLEST_ML = 0.1
 
 
@@ -46,15 +50,16 @@ def example(image: np.ndarray, healed: Healed, place: Correspondence) -> Example
     return Example(residual(image, healed), healed.mean, place)
 
 
-def heat(image: np.ndarray, healed: Healed, place: Correspondence, normal: NormalMaps) -> Heat:
+def heat(
+    image: np.ndarray, healed: Healed, place: Correspondence, normal: NormalMaps, weight: float = DOUBT
+) -> Heat:
     """The heat map of one brain `image` [80, 96, 80] and its healthy counterparts. place: where it lies in
-    the mean brain of `normal`.
+    the mean brain of `normal`. weight: of the samples' standard error.
     """
     inside = image > 0
     usual = normal.expected(healed.mean, place)
     spread = healed.samples.std(0, ddof=1) if len(healed.samples) > 1 else np.zeros_like(image)
-    # The residual is that of a mean, so the samples' doubt enters as its standard error.
-    doubt = gaussian_filter(spread, RESIDUAL_SIGMA) / len(healed.samples) ** 0.5
+    doubt = weight * gaussian_filter(spread, RESIDUAL_SIGMA) / len(healed.samples) ** 0.5
     signed = (residual(image, healed) - usual.mean) / np.hypot(usual.deviation, doubt) * inside
     return Heat(
         np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32)

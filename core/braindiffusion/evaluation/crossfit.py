@@ -14,7 +14,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from ..healing import Healed
-from ..heatmap import calibrate, example, heat
+from ..heatmap import DOUBT, calibrate, example, heat
 from ..imaging import demons
 from ..nets.correspondence import Correspondence
 from ..normal import NormalMaps
@@ -59,8 +59,10 @@ class Places:
         return {"field": Correspondence.find(case.image, self.brain).field.astype(np.float16)}
 
 
-def against_normal(cases: Sequence[Case], healed: Callable[[Case], Healed], places: Places) -> Scored:
-    """Heat maps of `healed(case)` against cross-fitted normal brains."""
+def against_normal(
+    cases: Sequence[Case], healed: Callable[[Case], Healed], places: Places, weight: float = DOUBT
+) -> Scored:
+    """Heat maps of `healed(case)` against cross-fitted normal brains; weight: of the samples' doubt."""
     fold_of = folds([case.subject for case in cases])
     examples = {case.name: example(case.image, healed(case), places(case)) for case in cases if case.normal}
 
@@ -70,7 +72,7 @@ def against_normal(cases: Sequence[Case], healed: Callable[[Case], Healed], plac
         return NormalMaps.fit([examples[c.name] for c in kept], places.brain)
 
     def z_of(case: Case, normal: NormalMaps) -> np.ndarray:
-        return heat(case.image, healed(case), places(case), normal).z
+        return heat(case.image, healed(case), places(case), normal, weight).z
 
     def calibration_map(case: Case, fold: int) -> np.ndarray:
         return z_of(case, without(*sorted({fold, fold_of[case.subject]})))

@@ -21,6 +21,7 @@ from .pictures import implant_sheet
 from .setting import Arrays, Setting, key_of, shared_out, sources
 
 SAMPLES, STEPS = 4, 8
+DOUBTS = (0.0, 0.5, 1.0)
 PARTIAL_COPIES = 1
 """Partial diffusion costs as much as guided healing and is shown beside it: one implanted copy of each brain
 is enough.
@@ -72,6 +73,7 @@ def run(setting: Setting) -> dict[str, Any]:
     levels = ", ".join(f"{level:g}" for level in healing.PARTIAL_LEVELS)
     partial = _method(setting, few, Healer(setting, model, "partial"), places, f"sigma {levels}")
     rivals, tried = _rivals(setting, cases, places)
+    tried += _weights(setting, cases, healer, places)
     setting.say("Comparing")
     content = {
         "cases": len([case for case in cases if not case.normal]),
@@ -95,6 +97,19 @@ def _method(setting: Setting, cases: Sequence[Case], healed: Healer, places: Pla
         healed(case)
     setting.say(f"Fitting normal brains and thresholds, {healed.method}")
     return judge(healed.method, label, cases, against_normal(cases, healed, places))
+
+
+def _weights(
+    setting: Setting, cases: Sequence[Case], healer: Healer, places: Places
+) -> list[dict[str, Any]]:
+    """What the samples' doubt does for healing, on the first implanted copies as the baselines' variants."""
+    first = [case for case in cases if case.index <= 1]
+    rows = []
+    for weight in DOUBTS:
+        value = precision_of(first, against_normal(first, healer, places, weight).maps)
+        setting.say(f"Doubt of the samples times {weight:g}: {value:.3f} on the first copies")
+        rows.append({"family": "guided", "label": f"doubt of the samples times {weight:g}", "auprc": value})
+    return rows
 
 
 def _rivals(

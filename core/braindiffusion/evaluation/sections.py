@@ -182,11 +182,11 @@ def _found(content: Content) -> list[str]:
 
 def _variants(content: Content) -> list[str]:
     lines = prose(
-        """Variants of the baselines, tried on the first implanted copies; the best of each family is shown
-        above, which flatters the baselines:"""
+        """Variants that were tried on the first implanted copies; the best of each family is shown above,
+        which flatters it. Of healing the weight of the samples' doubt was chosen so, and nothing else:"""
     )
     rows = [(row["family"], row["label"], f"{row['auprc']:.3f}") for row in content["variants"]]
-    lines += [*table(("baseline", "variant", "AUPRC on the first copies"), rows), ""]
+    lines += [*table(("method", "variant", "AUPRC on the first copies"), rows), ""]
     if not content["autoencoder"]:
         return lines + prose("The denoising autoencoder was not measured: its weights were not found.")
     return lines + prose(
