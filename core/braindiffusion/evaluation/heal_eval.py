@@ -99,9 +99,7 @@ def _method(setting: Setting, cases: Sequence[Case], healed: Healer, places: Pla
     return judge(healed.method, label, cases, against_normal(cases, healed, places))
 
 
-def _weights(
-    setting: Setting, cases: Sequence[Case], healer: Healer, places: Places
-) -> list[dict[str, Any]]:
+def _weights(setting: Setting, cases: Sequence[Case], healer: Healer, places: Places) -> list[dict[str, Any]]:
     """What the samples' doubt does for healing, on the first implanted copies as the baselines' variants."""
     first = [case for case in cases if case.index <= 1]
     rows = []
