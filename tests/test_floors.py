@@ -21,7 +21,7 @@ HOUSE = [
     {"nets": "nets", "result": "result result_folder"},
     {"models": "models", "report": "report report_samples"},
     {
-        "healing": "segment healing generating sharpening editing inpainting painting "
+        "healing": "segment healing generating sharpening editing inpainting painting masks "
         "filling_error heatmap normal findings plausibility"
     },
     {"training": "training", "tasks": "tasks"},

@@ -37,11 +37,10 @@ from braindiffusion.inpainting import (
     hole_in,
     inpaint,
     part_around,
-    region_on,
     shapes_of,
     unseen,
-    widened,
 )
+from braindiffusion.masks import region_on, widened
 from braindiffusion.nets.deformable import FILE, DeformableTemplate
 from braindiffusion.nets.prior import context_of
 from braindiffusion.training import prior as training

@@ -20,7 +20,8 @@ from .errors import Refused
 from .healing import Partway, conditions
 from .imaging.frame import Frame
 from .imaging.volume import Volume
-from .inpainting import Site, as_tensor, on_box, on_grid_of, part_around, put_back
+from .inpainting import Site, as_tensor, on_box, part_around, put_back
+from .masks import on_grid_of
 from .models.loading import Model
 from .nets.paint import context_of, flat
 from .pathology import TISSUES, Tissue, named

@@ -125,7 +125,8 @@ def run(
     inputs: Mapping[str, Volume], parameters: InpaintParameters, plan: Plan
 ) -> Generator[Progress, None, Result]:
     """Fill `inputs["mask"]` in `inputs["scan"]`. Raises Refused for a mask or a scan that cannot be used."""
-    from ..inpainting import Site, hole_in, inpaint, region_on, shapes_of, unseen, widened
+    from ..inpainting import Site, hole_in, inpaint, shapes_of, unseen
+    from ..masks import region_on, widened
 
     scan = inputs["scan"]
     region, notes = region_on(scan, inputs["mask"], parameters.label)
