@@ -327,7 +327,7 @@ def measured(small, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(release, "resources", lambda: tmp_path)
     monkeypatch.setitem(release._CARDS, "small", dict)
     monkeypatch.setitem(write.MODELS, "prior", "small")
-    content = {"steps": 20, "seconds_per_sample": 7.25, "spectrum": {"median_within": 1.0}}
+    content = {"steps": 20, "samples": 12, "seconds_per_sample": 7.25, "spectrum": {"median_within": 1.0}}
     part = {
         "content": content,
         "date": "2026-11-21",
@@ -351,7 +351,7 @@ def test_a_card_takes_the_measured_figures_and_its_model_still_loads(small, meas
     assert told["figures"] == [
         {"what": "Seconds per sample of 20 steps", "goal": "≤ 6", "measured": "7.2", "met": False},
         {
-            "what": "Power spectrum of the median sample within that of real brains",
+            "what": "Power spectrum of the median of 12 samples within that of real brains",
             "goal": "all rings", "measured": "100%", "met": True,
         },
     ]  # fmt: skip
