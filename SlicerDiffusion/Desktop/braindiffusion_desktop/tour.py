@@ -17,8 +17,9 @@ Prepare = Callable[[Any, Any], None]
 
 
 def _fill(window: Any, _scan: Any) -> None:
-    """The finding that is chosen in the table becomes the mask."""
+    """The finding that is chosen in the table becomes the mask, with the rim that it leaves of its lesion."""
     window.dock.findChild(QtWidgets.QPushButton, "useAsMask").click()
+    window.module.session.panel.page.setValues({"widen": 4.0})
 
 
 def _task(name: str, **values: Any) -> Prepare:

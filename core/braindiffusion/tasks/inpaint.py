@@ -52,6 +52,7 @@ class InpaintParameters(Drawn):
         "Value in the mask that is filled, such as the number of a finding; 0 fills all that is marked.",
         ge=0,
         le=2**31 - 1,
+        advanced=True,
     )
     widen: float = parameter(
         0.0,
