@@ -30,7 +30,7 @@ COLUMNS = {
     "mask_ml": "mask (ml)",
     "filled_ml": "filled (ml)",
     "changed_outside": "voxels changed outside the mask",
-    "seam": "edge (1: as the tissue around)",
+    "seam": "edge (1: as around)",
 }
 
 
