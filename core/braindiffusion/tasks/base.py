@@ -124,6 +124,23 @@ def parameter(
     return Field(default, title=title, description=help, json_schema_extra=extra, **limits)
 
 
+def sampler_steps(default: int) -> Any:
+    """How many steps the sampler makes."""
+    help = "Steps of the sampler; more is slower and a little more precise."
+    return parameter(default, "Steps", help, ge=2, le=100, advanced=True)
+
+
+def age_of_person() -> Any:
+    """In years, where it is known."""
+    help = "Age of the person, if known."
+    return parameter(None, "Age", help, unit="years", covariate=True, ge=0, le=120, examples=[35])
+
+
+def sex_of_person() -> Any:
+    """Female or male, where it is known."""
+    return parameter(None, "Sex", "Sex of the person, if known.", covariate=True)
+
+
 @dataclass(frozen=True)
 class Input:
     """An image that the task needs. The engine takes it through the gate before the task sees it.

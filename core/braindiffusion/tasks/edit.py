@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from ..telling import between
-from .base import Input, Parameters, Progress, Task, following, parameter
+from .base import Input, Parameters, Progress, Task, age_of_person, following, parameter, sex_of_person
 from .generate import MODEL
 from .scan import Brain, Models, recognised
 
@@ -41,12 +41,8 @@ COLUMNS = {
 class EditParameters(Parameters):
     """What a user may set."""
 
-    age: float | None = parameter(
-        None, "Age", "Age of the person, if known.", unit="years", covariate=True, ge=0, le=120, examples=[35]
-    )
-    sex: Literal["female", "male"] | None = parameter(
-        None, "Sex", "Sex of the person, if known.", covariate=True
-    )
+    age: float | None = age_of_person()
+    sex: Literal["female", "male"] | None = sex_of_person()
     ventricles_by: float = parameter(
         0.0, "Change ventricles by", "Above 0 they are made larger.", unit="ml", ge=-200, le=200
     )

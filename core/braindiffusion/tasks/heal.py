@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from ..telling import between
-from .base import Drawn, Input, Progress, Task, following, parameter
+from .base import (
+    Drawn,
+    Input,
+    Progress,
+    Task,
+    age_of_person,
+    following,
+    parameter,
+    sampler_steps,
+    sex_of_person,
+)
 from .scan import Brain, Models, preview, recognised
 
 if TYPE_CHECKING:
@@ -48,26 +58,15 @@ class HealParameters(Drawn):
         ge=1,
         le=16,
     )
-    steps: int = parameter(
-        8,
-        "Steps",
-        "Steps of the sampler; more is slower and a little more precise.",
-        ge=2,
-        le=100,
-        advanced=True,
-    )
+    steps: int = sampler_steps(8)
     method: Literal["guided", "partial"] = parameter(
         "guided",
         "Method",
         "guided follows the scan; partial noises and denoises it, and keeps lesions or loses anatomy.",
         advanced=True,
     )
-    age: float | None = parameter(
-        None, "Age", "Age of the person, if known.", unit="years", covariate=True, ge=0, le=120, examples=[35]
-    )
-    sex: Literal["female", "male"] | None = parameter(
-        None, "Sex", "Sex of the person, if known.", covariate=True
-    )
+    age: float | None = age_of_person()
+    sex: Literal["female", "male"] | None = sex_of_person()
     threshold: float | None = parameter(
         None,
         "Threshold",

@@ -7,7 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..telling import between
-from .base import Drawn, Input, Progress, Task, following, parameter
+from .base import (
+    Drawn,
+    Input,
+    Progress,
+    Task,
+    age_of_person,
+    following,
+    parameter,
+    sampler_steps,
+    sex_of_person,
+)
 from .scan import Brain, Models, outside_brain, preview, recognised, variants_of
 
 if TYPE_CHECKING:
@@ -70,14 +80,7 @@ class InpaintParameters(Drawn):
         "around the mask; guided is a network that has learnt to fill holes.",
         advanced=True,
     )
-    steps: int = parameter(
-        6,
-        "Steps",
-        "Steps of the sampler; more is slower and a little more precise.",
-        ge=2,
-        le=100,
-        advanced=True,
-    )
+    steps: int = sampler_steps(6)
     repeats: int = parameter(
         2,
         "Repeats of resample",
@@ -86,12 +89,8 @@ class InpaintParameters(Drawn):
         le=20,
         advanced=True,
     )
-    age: float | None = parameter(
-        None, "Age", "Age of the person, if known.", unit="years", covariate=True, ge=0, le=120, examples=[35]
-    )
-    sex: Literal["female", "male"] | None = parameter(
-        None, "Sex", "Sex of the person, if known.", covariate=True
-    )
+    age: float | None = age_of_person()
+    sex: Literal["female", "male"] | None = sex_of_person()
     keep_samples: bool = parameter(
         True, "Keep the fillings", "Give each filling too, not the first and their mean alone.", advanced=True
     )

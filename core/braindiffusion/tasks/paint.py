@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..pathology import RIM, TISSUES, Tissue, tissues
-from .base import Drawn, Input, Progress, Task, following, parameter
+from .base import Drawn, Input, Progress, Task, following, parameter, sampler_steps
 from .scan import Brain, Models, outside_brain, preview, recognised, variants_of
 
 if TYPE_CHECKING:
@@ -72,14 +72,7 @@ class PaintParameters(Drawn):
         "Paint an enhancing rim brighter than white matter, as after contrast agent; off, as a scan without "
         "it shows it.",
     )
-    steps: int = parameter(
-        8,
-        "Steps",
-        "Steps of the sampler; more is slower and a little more precise.",
-        ge=2,
-        le=100,
-        advanced=True,
-    )
+    steps: int = sampler_steps(8)
     necrotic_core: float | None = _brightness(0)
     oedema: float | None = _brightness(1)
     lesion: float | None = _brightness(2)
