@@ -194,20 +194,37 @@ def test_a_saved_template_draws_the_same_brains(template: DeformableTemplate, tm
     assert np.array_equal(DeformableTemplate.load(again).draw({"brain": 1000}, 3), after)
 
 
+def _seen(template: DeformableTemplate) -> np.ndarray:
+    """The training brains' coarse fields about the average one."""
+    return np.tensordot(template.seen, np.concatenate([template.slopes, template.modes]), 1)
+
+
 def test_a_training_brain_is_like_itself_and_not_like_its_mirror_image(template: DeformableTemplate):
-    alike = template.likeness(template.seen)
+    alike = template.likeness(_seen(template))
     assert np.diag(alike) == pytest.approx(1)
     assert alike.max() < 1 + 1e-6 and np.allclose(alike, alike.T)
     assert len(template.seen) == 2 * 24, "mirror images count as brains"
 
 
-def test_likeness_is_the_cosine_of_the_fields_inside_the_brain(template: DeformableTemplate):
-    inside = coarsened((template.mean > 0).astype(np.float32))
-    basis = np.concatenate([template.slopes, template.modes])
-    fields = np.tensordot(template.seen[[0, 5]], basis, 1) * np.sqrt(inside)
-    first, other = fields.reshape(2, -1)
-    cosine = (first * other).sum() / np.sqrt((first**2).sum() * (other**2).sum())
-    assert template.likeness(template.seen[:1])[0, 5] == pytest.approx(cosine, abs=1e-4)
+def test_likeness_is_the_cosine_of_what_fields_change_in_the_image(template: DeformableTemplate):
+    """To first order: a small displacement times the image's slope."""
+    first, other = (enlarged(field) for field in _seen(template)[[0, 5]])
+    slopes = np.stack(np.gradient(template.mean))
+    changes = [(slopes * field).sum(0).ravel() for field in (first, other)]
+    cosine = np.dot(*changes) / np.sqrt(np.dot(changes[0], changes[0]) * np.dot(changes[1], changes[1]))
+    assert template.likeness(_seen(template)[:1])[0, 5] == pytest.approx(cosine, abs=0.06)
+
+
+def test_a_shape_of_its_own_varies_as_the_modes_do_and_is_no_mixture_of_them(template: DeformableTemplate):
+    drawn = np.stack([template.own(torch.Generator().manual_seed(n)) for n in range(600)])
+    wanted = np.sqrt((template.modes**2).sum(0))
+    much = wanted > np.median(wanted)
+    assert np.median((drawn.std(0) / np.maximum(wanted, 1e-9))[much]) == pytest.approx(1, abs=0.06)
+    basis = template.modes.reshape(len(template.modes), -1)
+    flat = drawn[:50].reshape(50, -1).T
+    held = basis.T @ np.linalg.lstsq(basis.T, flat, rcond=None)[0]
+    shares = (held**2).sum(0) / (flat**2).sum(0)
+    assert shares.mean() < 0.95, "training brains do not add up to it, even in so small an image"
 
 
 def test_no_shape_is_drawn_that_is_a_training_brains(template: DeformableTemplate):
@@ -218,8 +235,8 @@ def test_no_shape_is_drawn_that_is_a_training_brains(template: DeformableTemplat
     found: dict[bool, list[float]] = {True: [], False: []}
     for seed in range(20):
         for guard, some in ((True, guarded), (False, free)):
-            scores = some._nobodys(z, torch.Generator().manual_seed(seed))
-            found[guard].append(template.likeness(np.concatenate([z, scores])[None]).max())
+            field = some._nobodys(z, torch.Generator().manual_seed(seed)) - template.shift
+            found[guard].append(template.likeness(field[None]).max())
     assert sum(near > limit for near in found[True]) < sum(near > limit for near in found[False])
     assert np.mean(found[True]) < np.mean(found[False])
     again = guarded._nobodys(z, torch.Generator().manual_seed(3))

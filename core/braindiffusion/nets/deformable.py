@@ -36,6 +36,10 @@ _EXACT = 1e-3
 """Share of a volume by which it may be off."""
 _DRAWS = 24
 """Shapes of which the first that is nobody's is taken; the one least like any brain if none is."""
+_PATCH = 3.0
+"""Width of the Gaussian within which the parts of a drawn shape belong together, in voxels of the coarse grid
+(24 mm): so drawn, brains are about as like the nearest training brain as these are to each other.
+"""
 _FARTHEST = 3.5
 """Standard deviations: features and modes beyond are drawn in, because no brain was seen there."""
 
@@ -92,46 +96,78 @@ class DeformableTemplate:
         """
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(len(FEATURES), generator=generator).double().numpy()
-        z = self.standardised(values, drawn)
-        scores = self._nobodys(z, generator)
-        field = self.field(z, scores) + self._fine(generator)
+        field = enlarged(self._nobodys(self.standardised(values, drawn), generator)) + self._fine(generator)
         # Modes change the volumes too: the covariates make up for it.
         return self.show(self.sized(field, {name: values.get(name) for name in _SIZES}))
 
     def _nobodys(self, z: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """Scores [M] of a brain with features `z` [F] whose shape is not that of a training brain."""
-        drawn = torch.randn(_DRAWS, len(self.modes), generator=generator).numpy().clip(-_FARTHEST, _FARTHEST)
-        shapes = np.column_stack([np.tile(z, (_DRAWS, 1)), drawn])
-        near = self.likeness(shapes).max(1, initial=-1)
-        free = np.flatnonzero(near <= self.likeness_of_brains)
-        return drawn[free[0] if len(free) else near.argmin()]
+        """The coarse field [3, x, y, z] of a brain with features `z` [F] whose shape is that of no training
+        brain.
+        """
+        told, nearest = np.tensordot(z, self.slopes, 1), np.inf
+        for _ in range(_DRAWS):
+            drawn = told + self.own(generator)
+            near = self.likeness(drawn[None]).max(initial=-1)
+            if near < nearest:
+                kept, nearest = drawn, near
+            if nearest <= self.likeness_of_brains:
+                break
+        return self.shift + kept
+
+    def own(self, generator: torch.Generator) -> np.ndarray:
+        """What is a brain's own of its shape, a coarse field [3, x, y, z]: the modes, each times a standard
+        normal number that changes slowly from place to place.
+
+        A mixture of the modes alone is one of whole training brains, and few. Here the parts of the brain
+        differ independently if they lie far apart, and every place as much as before: the covariance of the
+        modes is multiplied by a Gaussian of the distance (localisation, Houtekamer and Mitchell 2001).
+        """
+        noise = torch.randn(len(self.modes), *self.modes.shape[2:], generator=generator).numpy()
+        smooth = gaussian_filter(noise, (0, *[_PATCH] * 3), mode="wrap")
+        impulse = np.zeros(noise.shape[1:], np.float32)
+        impulse[0, 0, 0] = 1.0
+        smooth /= np.sqrt(np.square(gaussian_filter(impulse, _PATCH, mode="wrap")).sum())
+        return np.einsum("mxyz,mcxyz->cxyz", smooth.clip(-_FARTHEST, _FARTHEST), self.modes)
 
     @cached_property
     def likeness_of_brains(self) -> float:
-        """How alike a training brain and the one nearest to it are in shape: the median, 1 where none is
-        known.
+        """How alike to the one nearest to it a training brain is that is more its own than 19 in 20: 1 where
+        none is known.
         """
         if len(self.seen) < 4:
             return 1.0
-        alike = self.likeness(self.seen)
+        alike = self.likeness(np.tensordot(self.seen, self._basis, 1))
         own = np.arange(len(alike)) // 2
-        return float(np.median(np.where(own[:, None] == own, -1, alike).max(1)))
+        return float(np.quantile(np.where(own[:, None] == own, -1, alike).max(1), 0.05))
 
-    def likeness(self, shapes: np.ndarray) -> np.ndarray:
-        """Cosines [K, N] between the fields of `shapes` [K, F + M], features and scores, and those of the
-        training brains, about the average field and inside the brain.
+    def likeness(self, fields: np.ndarray) -> np.ndarray:
+        """Cosines [K, N] between what coarse `fields` [K, 3, x, y, z] about the average one change in the
+        mean brain's image, to first order, and what those of the training brains change.
         """
-        products = [some @ self._products @ self.seen.T for some in (shapes, self.seen)]
-        own = np.einsum("kc,cd,kd->k", shapes, self._products, shapes)
-        return products[0] / np.sqrt(np.maximum(np.outer(own, np.diag(products[1])), 1e-12))
+        return self._changes(fields) @ self._seen_changes.T
 
     @cached_property
-    def _products(self) -> np.ndarray:
-        """Inner products [F + M, F + M] of slopes and modes inside the brain."""
-        inside = coarsened((self.mean > 0).astype(np.float32))
-        basis = np.concatenate([self.slopes, self.modes]) * np.sqrt(inside)
-        flat = basis.reshape(len(basis), -1).astype(np.float64)
-        return flat @ flat.T
+    def _basis(self) -> np.ndarray:
+        return np.concatenate([self.slopes, self.modes])
+
+    @cached_property
+    def _seen_changes(self) -> np.ndarray:
+        return self._changes(np.tensordot(self.seen, self._basis, 1))
+
+    def _changes(self, fields: np.ndarray) -> np.ndarray:
+        """[K, 3 x y z], each of length 1: their products are those of the changes that `fields` make."""
+        flat = np.einsum("xyzij,kixyz->kxyzj", self._structure, fields).reshape(len(fields), self.shift.size)
+        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+
+    @cached_property
+    def _structure(self) -> np.ndarray:
+        """Root [x, y, z, 3, 3] of the mean brain's structure tensor: how much a displacement along each axis
+        changes its image there.
+        """
+        slopes = np.gradient(self.mean)
+        tensor = coarsened(np.stack([[one * other for other in slopes] for one in slopes]))
+        moved = np.moveaxis(tensor, (0, 1), (3, 4)).astype(np.float64)
+        return np.linalg.cholesky(moved + 1e-9 * np.eye(3))
 
     def variants(self, field: np.ndarray, seeds: Sequence[int]) -> list[np.ndarray]:
         """What `field` [3, X, Y, Z] makes of the mean brain, [X, Y, Z] for each seed, with fine displacements
