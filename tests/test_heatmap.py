@@ -9,12 +9,16 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from braindiffusion.healing import Healed
 from braindiffusion.heatmap import (
     DOUBT,
+    SHARED,
     calibrate,
+    deviation,
     example,
     heat,
     level,
+    one_sided,
     regions,
     residual,
+    supported,
 )
 from braindiffusion.imaging.grid import GRID_SHAPE
 from braindiffusion.imaging.template import template
@@ -77,18 +81,43 @@ def test_z_is_calibrated_on_gaussian_residuals():
     healed = Healed.of(IMAGE[None])
     examples = [example(image, healed, HERE) for image in gaussian_brains(10, 0)]
     normal = NormalMaps.fit(examples, IMAGE)
-    warm = heat(gaussian_brains(1, 99)[0], healed, HERE, normal)
-    deep = binary_erosion(BRAIN, iterations=5)
-    assert (warm.z[deep] > 2).mean() == pytest.approx(0.0455, abs=0.012)
-    assert (warm.z[deep] > 3).mean() == pytest.approx(0.0027, abs=0.0015)
-    assert abs(warm.signed[deep].mean()) < 0.05 and np.array_equal(warm.z, np.abs(warm.signed))
+    new = gaussian_brains(1, 99)[0]
+    signed, deep = deviation(new, healed, HERE, normal), binary_erosion(BRAIN, iterations=5)
+    assert (np.abs(signed[deep]) > 2).mean() == pytest.approx(0.0455, abs=0.012)
+    assert (np.abs(signed[deep]) > 3).mean() == pytest.approx(0.0027, abs=0.0015)
+    assert abs(signed[deep].mean()) < 0.05
+    warm = heat(new, healed, HERE, normal)
+    assert np.array_equal(warm.z, np.abs(warm.signed))
+    assert np.array_equal(np.sign(warm.signed), np.sign(signed)) and warm.z.mean() < np.abs(signed).mean()
     assert not warm.z[~BRAIN].any() and not warm.spread.any(), "one sample has no spread"
+
+
+def test_what_both_sides_share_counts_less_and_what_one_side_has_alone_does_not():
+    signed = np.zeros(SMALL, np.float32)
+    signed[2:8, 8:16, 8:16] = -5.0
+    assert np.array_equal(one_sided(signed), signed), "the other side shows nothing"
+    both = signed + signed[::-1]
+    assert one_sided(both)[5, 12, 12] == pytest.approx(-5 * (1 - SHARED), abs=0.2)
+    assert np.array_equal(one_sided(signed - signed[::-1]), signed - signed[::-1]), "the signs differ"
+
+
+def test_a_voxel_alone_counts_less_than_one_of_a_region_and_an_even_map_stays():
+    inside = np.zeros(GRID_SHAPE, bool)
+    inside[10:70, 10:80, 10:70] = True
+    even = np.where(inside, 2.0, 0.0).astype(np.float32)
+    assert (
+        np.abs(supported(even, inside)[inside] - 2).max() < 1e-4
+        and not supported(even, inside)[~inside].any()
+    )
+    alone, region = even * 0, even * 0
+    alone[40, 40, 40] = region[32:48, 32:48, 32:48] = 6.0
+    assert supported(alone, inside)[40, 40, 40] < 2 < 5.5 < supported(region, inside)[40, 40, 40] <= 6.0
 
 
 def test_brighter_is_positive_and_the_normal_mean_is_taken_away():
     samples = (IMAGE - 0.2 * BRAIN)[None].astype(np.float32)
-    assert within(heat(IMAGE, Healed.of(samples), HERE, Alike()).signed[BRAIN], 4, 1e-3)
-    assert within(heat(IMAGE, Healed.of(samples), HERE, Alike(mean=0.25)).signed[BRAIN], -1, 2e-3)
+    assert within(deviation(IMAGE, Healed.of(samples), HERE, Alike())[BRAIN], 4, 1e-3)
+    assert within(deviation(IMAGE, Healed.of(samples), HERE, Alike(mean=0.25))[BRAIN], -1, 2e-3)
 
 
 def test_doubt_among_the_samples_lowers_z():
@@ -99,7 +128,8 @@ def test_doubt_among_the_samples_lowers_z():
     deep = binary_erosion(BRAIN, iterations=3)
     assert sure.spread.max() == 0
     assert within(unsure.spread[deep], 0.15 * 2**0.5, 1e-4)
-    assert within(unsure.z[deep], 0.3 / np.hypot(0.05, DOUBT * 0.15), 0.01)
+    uncertain = deviation(IMAGE, Healed.of(doubted), HERE, Alike())
+    assert within(uncertain[deep], 0.3 / np.hypot(0.05, DOUBT * 0.15), 0.01)
     assert (unsure.z[BRAIN] < sure.z[BRAIN]).all()
 
 

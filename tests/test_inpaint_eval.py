@@ -111,7 +111,7 @@ def test_fillings_as_likely_as_the_truth_cover_it_at_the_stated_level(here):
     sure = measured(truth, fillings(here, 0.01, 0.0, 2), scan)
     assert LEVEL == pytest.approx(2 / 3) and honest["covered"] == pytest.approx(LEVEL, abs=0.08)
     assert sure["covered"] < 0.35
-    assert honest["psnr"]["fillings, mean"] > honest["psnr"]["one filling"] + 1
+    assert honest["psnr"]["mean of the fillings"] > honest["psnr"]["filling"] + 1
     assert honest["seam"] > 0 and honest["natural"] > 0
 
 

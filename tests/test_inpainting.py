@@ -368,12 +368,15 @@ def test_the_fitted_template_knows_what_belongs_into_the_hole(tmp_path):
     files = SimpleNamespace(card=SimpleNamespace(files={FILE: ""}), file=lambda name: tmp_path / name)
     image = ball(30)
     hole = (away < 15) & (places[0] > 40)
-    shapes = shapes_of(files, np.where(hole, 0, image), hole, [1, 2])
+    shapes = shapes_of(files, np.where(hole, 0, image), hole, [1, 2, 3])
     closed = np.where(hole, 0, image)
     closed[hole] = Membrane(hole, (image > 0) & ~hole, np.ones(3))(closed)
     plain = np.abs(closed - image)[hole].mean()
     assert all(np.abs(shape - image)[hole].mean() < 0.6 * plain for shape in shapes)
-    assert not np.array_equal(*shapes)
+    ways = [shape - shapes[0] for shape in shapes[1:]]
+    assert not np.array_equal(*ways)
+    assert not any(way[distance_transform_edt(~hole) > 2].any() for way in ways)
+    assert np.corrcoef(*(way[hole] for way in ways))[0, 1] < -0.3, "they lie about the likeliest"
     again = shapes_of(files, image, hole, [1])
     assert np.array_equal(again[0], shapes[0]), "what the hole hides is never looked at"
     assert shapes_of(SimpleNamespace(card=SimpleNamespace(files={})), image, hole, [1]) is None

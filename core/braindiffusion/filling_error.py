@@ -1,9 +1,9 @@
 """How far a filling may be off: a map whose stated share of voxels holds the truth.
 
 Fillings of one region differ less from each other than all of them from the truth, because none knows how the
-hidden folds run. So the error of their mean is learnt from healthy regions of brains that the model was not
-trained on: from the fillings' spread, the borders and intensity of what was filled, and the depth in the
-region.
+hidden folds run. So the error of the first, whose shape is the likeliest, is learnt from healthy regions of
+brains that the model was not trained on: from the fillings' spread, the borders and intensity of what was
+filled, and the depth in the region.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .models.loading import Model
 from .normal import gamma_regression
 
 SHARE = 0.683
-"""Of the voxels whose truth lies within the map's value of the mean filling: that of one standard deviation
+"""Of the voxels whose truth lies within the map's value of the first filling: that of one standard deviation
 of a Gaussian.
 """
 _FAINT = 0.01
@@ -28,8 +28,8 @@ _SAMPLES = 4000
 
 
 class Example(NamedTuple):
-    """One filled region whose truth is known: `terms` [T, voxels] of it, and the errors of the mean filling
-    there, white matter 1.
+    """One filled region whose truth is known: `terms` [T, voxels] of it, and the errors of the first
+    filling there, white matter 1.
     """
 
     terms: np.ndarray
@@ -38,7 +38,7 @@ class Example(NamedTuple):
     @classmethod
     def of(cls, site: Site, joined: np.ndarray, truth: np.ndarray) -> Example:
         """joined: fillings [N, x, y, z] and truth [x, y, z] of the place, white matter 1."""
-        return cls(terms(site, joined), (joined.mean(0) - truth)[site.region])
+        return cls(terms(site, joined), (joined[0] - truth)[site.region])
 
 
 def terms(site: Site, joined: np.ndarray) -> np.ndarray:
@@ -46,13 +46,13 @@ def terms(site: Site, joined: np.ndarray) -> np.ndarray:
 
     joined: two or more fillings [N, x, y, z] of the place, white matter 1.
     """
-    mean, each = joined.mean(0), 1 / site.spacing
+    first, each = joined[0], 1 / site.spacing
     spread = np.sqrt(gaussian_filter(joined.var(0, ddof=1), 1.5 * each))
     looks = [
         np.log(spread + _FAINT),
-        *(np.log(_steepness(gaussian_filter(mean, mm * each), site.spacing) + _FAINT) for mm in (1.0, 3.0)),
+        *(np.log(_steepness(gaussian_filter(first, mm * each), site.spacing) + _FAINT) for mm in (1.0, 3.0)),
         np.log(distance_transform_edt(site.region, sampling=site.spacing) + 1),
-        gaussian_filter(mean, 1.5 * each),
+        gaussian_filter(first, 1.5 * each),
         gaussian_filter(site.brain.astype(np.float32), 4 * each),
     ]
     linear = np.stack([look[site.region] for look in looks])

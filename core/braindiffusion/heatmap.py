@@ -1,5 +1,5 @@
 """From healed samples to one heat map: the residual as a z-score against residuals of normal brains and the
-samples' spread.
+samples' spread, less what both hemispheres share, and weighed by its surroundings.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ DOUBT = 0.5
 """Weight of the samples' standard error beside what is usual for normal brains. The residual is that of a
 mean which is asked for itself and not of the samples, so their doubt is its own in part only.
 """
+SHARED = 0.3
+"""Share of what the other hemisphere shows too that is taken off: brains differ from each other on both sides
+alike, and lesions seldom do.
+"""
+_MIRROR_SIGMA = 1.0
+"""Blur in voxels of the other hemisphere: no brain is quite its own mirror image."""
+SUPPORT = 0.4
+"""Weight of a voxel's surroundings in the geometric mean with its own value: a lesion is a region."""
+_SUPPORT_SIGMA = 3.0
+"""How far they reach, the width of a Gaussian in voxels of 2 mm."""
 SMALLEST_ML = 0.1
 
 
@@ -50,20 +60,48 @@ def example(image: np.ndarray, healed: Healed, place: Correspondence) -> Example
     return Example(residual(image, healed), healed.mean, place)
 
 
-def heat(
-    image: np.ndarray, healed: Healed, place: Correspondence, normal: NormalMaps, weight: float = DOUBT
-) -> Heat:
+def heat(image: np.ndarray, healed: Healed, place: Correspondence, normal: NormalMaps) -> Heat:
     """The heat map of one brain `image` [80, 96, 80] and its healthy counterparts. place: where it lies in
-    the mean brain of `normal`. weight: of the samples' standard error.
+    the mean brain of `normal`.
     """
     inside = image > 0
+    signed = one_sided(deviation(image, healed, place, normal))
+    z = supported(np.abs(signed), inside)
+    return Heat(z, np.copysign(z, signed), (_spread(healed) * inside).astype(np.float32))
+
+
+def deviation(
+    image: np.ndarray, healed: Healed, place: Correspondence, normal: NormalMaps, weight: float = DOUBT
+) -> np.ndarray:
+    """The residual of each voxel in deviations of what is usual for normal brains, above 0 where the scan is
+    brighter than healed, float32 [80, 96, 80]. weight: of the samples' standard error.
+    """
     usual = normal.expected(healed.mean, place)
-    spread = healed.samples.std(0, ddof=1) if len(healed.samples) > 1 else np.zeros_like(image)
-    doubt = weight * gaussian_filter(spread, RESIDUAL_SIGMA) / len(healed.samples) ** 0.5
-    signed = (residual(image, healed) - usual.mean) / np.hypot(usual.deviation, doubt) * inside
-    return Heat(
-        np.abs(signed).astype(np.float32), signed.astype(np.float32), (spread * inside).astype(np.float32)
-    )
+    doubt = weight * gaussian_filter(_spread(healed), RESIDUAL_SIGMA) / len(healed.samples) ** 0.5
+    z = (residual(image, healed) - usual.mean) / np.hypot(usual.deviation, doubt) * (image > 0)
+    return z.astype(np.float32)
+
+
+def _spread(healed: Healed) -> np.ndarray:
+    return healed.samples.std(0, ddof=1) if len(healed.samples) > 1 else np.zeros_like(healed.mean)
+
+
+def one_sided(signed: np.ndarray) -> np.ndarray:
+    """`signed` [X, Y, Z] without `SHARED` of what its mirror image, which is that of the grid, shows at the
+    same place with the same sign.
+    """
+    other = gaussian_filter(signed[::-1], _MIRROR_SIGMA)
+    alike = np.where(other * signed > 0, np.minimum(np.abs(signed), np.abs(other)), 0)
+    return np.copysign(np.abs(signed) - SHARED * alike, signed).astype(np.float32)
+
+
+def supported(z: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The weighted geometric mean of each `z` [X, Y, Z], at least 0, and the root mean square about it, bool
+    `inside` the brain; where all are alike it is z.
+    """
+    share = np.maximum(gaussian_filter(inside.astype(np.float32), _SUPPORT_SIGMA), 0.05)
+    about = np.sqrt(gaussian_filter(np.square(z) * inside, _SUPPORT_SIGMA) / share)
+    return (z ** (1 - SUPPORT) * about**SUPPORT * inside).astype(np.float32)
 
 
 def level(z: np.ndarray, inside: np.ndarray) -> float:

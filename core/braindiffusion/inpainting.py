@@ -32,7 +32,7 @@ from .imaging.intensity import Ground
 from .imaging.membrane import Membrane, box_around, steepness
 from .imaging.volume import Volume
 from .models.loading import Model
-from .nets.deformable import FILE
+from .nets.deformable import FILE, DeformableTemplate
 from .nets.prior import CONTEXT, context_of
 from .nets.warping import mirrored
 from .segment import is_stripped, stripped_mask
@@ -56,6 +56,10 @@ filling is off, and the join with the scan corrects it.
 """
 _DEEP = 3.0
 """Voxels from a hole's border at which its surroundings alone say no more how it is shaped."""
+_STRAYS = 1.5
+"""Factor of the shapes that are drawn for a hole: those of training brains, hidden likewise, then lie among
+them about as often as the best of what still looks like a brain allows.
+"""
 _TOUCHED = 0.05
 """Share of a model voxel in the region from which on its value is not to be trusted."""
 SHAPED_START = 0.5
@@ -243,7 +247,7 @@ def shapes_of(
     model: Model, image: np.ndarray, hole: np.ndarray, seeds: Sequence[int], tell: Tell = silent
 ) -> list[np.ndarray] | None:
     """What may be expected of the brain `image` [80, 96, 80] in its `hole` (bool) and about it, by the
-    model's deformable template, once for each seed; None where it has none.
+    model's deformable template, once for each seed; None where it has none. The first is the likeliest.
 
     The hole is closed smoothly before the template is fitted, coarsely, so that nothing in it is followed;
     what is finer is drawn. How the fitted template differs from the image at the hole's border goes on
@@ -260,7 +264,26 @@ def shapes_of(
     # to the other hemisphere.
     closed[hole] = _joined(template.show(_as_the_other_half(field, hole)), closed, hole, join)[hole]
     field = template.fit(closed, between(tell, 0.3, 0.6), finest=2)
-    return [_joined(shape, closed, hole, join) for shape in template.variants(field, seeds)]
+    shapes = template.variants(field, _strays(template, hole, seeds))
+    return [_joined(shape, closed, hole, join) for shape in shapes]
+
+
+def _strays(template: DeformableTemplate, hole: np.ndarray, seeds: Sequence[int]) -> list[np.ndarray]:
+    """How far the shape in the `hole` may lie from what its surroundings suggest, [3, X, Y, Z] for each seed
+    and 0 outside: nothing for the first, then pairs of one draw and its opposite, so that all lie about the
+    first.
+
+    A draw is a brain's own shape less what would be concluded from that shape outside the hole (conditional
+    simulation, Journel and Huijbregts 1978).
+    """
+    inside, strays = Membrane(hole, ~hole, np.ones(3)), [np.zeros((3, *hole.shape), np.float32)]
+    for seed in seeds[1::2]:
+        drawn = template.stray(torch.Generator().manual_seed(seed))
+        stray = np.zeros_like(strays[0])
+        for axis in range(3):
+            stray[axis, hole] = _STRAYS * (drawn[axis, hole] - inside(drawn[axis]))
+        strays += [stray, -stray]
+    return strays[: len(seeds)]
 
 
 def _as_the_other_half(field: np.ndarray, hole: np.ndarray) -> np.ndarray:

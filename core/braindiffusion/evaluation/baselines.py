@@ -25,7 +25,7 @@ looks.
 @dataclass(frozen=True)
 class Variant:
     """One way to score. family: which baseline it belongs to. label: its settings. Either `score(case)` is a
-    map as it is, or `healed(case)` is compared with normal brains exactly as the healer's result is.
+    map as it is, or `healed(case)` is compared with normal brains voxel by voxel (`heatmap.deviation`).
     """
 
     family: str
@@ -95,7 +95,7 @@ def autoencoder(setting: Setting) -> list[Variant]:
     """
     if not setting.dae.is_file():
         return []
-    healed = _Autoencoder(setting)
+    healed = Autoencoder(setting)
     return [
         Variant(
             "denoising autoencoder",
@@ -113,7 +113,7 @@ def _published(case: Case, output: np.ndarray) -> np.ndarray:
     return median_filter(np.abs(case.image - output) * eroded, 5) / RESIDUAL_UNIT
 
 
-class _Autoencoder:
+class Autoencoder:
     """f(x) of a case, kept on disk."""
 
     def __init__(self, setting: Setting) -> None:

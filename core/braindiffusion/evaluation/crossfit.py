@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
 from ..healing import Healed
-from ..heatmap import DOUBT, calibrate, example, heat
+from ..heatmap import calibrate, deviation, example, heat
 from ..imaging import demons
 from ..nets.correspondence import Correspondence
 from ..normal import NormalMaps
@@ -59,10 +60,24 @@ class Places:
         return {"field": Correspondence.find(case.image, self.brain).field.astype(np.float16)}
 
 
+Score = Callable[[np.ndarray, Healed, Correspondence, NormalMaps], np.ndarray]
+"""(image, healed, place, normal) -> a map [80, 96, 80], higher where stranger."""
+
+
+def shown(*case: Any) -> np.ndarray:
+    """What the heat map of healing shows."""
+    return heat(*case).z
+
+
+def plain(*case: Any, **how: Any) -> np.ndarray:
+    """The size of the deviation alone, voxel by voxel."""
+    return np.abs(deviation(*case, **how))
+
+
 def against_normal(
-    cases: Sequence[Case], healed: Callable[[Case], Healed], places: Places, weight: float = DOUBT
+    cases: Sequence[Case], healed: Callable[[Case], Healed], places: Places, score: Score = shown
 ) -> Scored:
-    """Heat maps of `healed(case)` against cross-fitted normal brains; weight: of the samples' doubt."""
+    """Maps of `healed(case)` against cross-fitted normal brains."""
     fold_of = folds([case.subject for case in cases])
     examples = {case.name: example(case.image, healed(case), places(case)) for case in cases if case.normal}
 
@@ -72,7 +87,7 @@ def against_normal(
         return NormalMaps.fit([examples[c.name] for c in kept], places.brain)
 
     def z_of(case: Case, normal: NormalMaps) -> np.ndarray:
-        return heat(case.image, healed(case), places(case), normal, weight).z
+        return score(case.image, healed(case), places(case), normal)
 
     def calibration_map(case: Case, fold: int) -> np.ndarray:
         return z_of(case, without(*sorted({fold, fold_of[case.subject]})))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -15,13 +16,12 @@ from ..models.loading import Model, load_model
 from ..normal import NormalMaps
 from . import baselines, metrics
 from .cases import Case, training_maps, val_cases
-from .crossfit import Places, Scored, against_normal, direct
+from .crossfit import Places, Score, Scored, against_normal, direct, plain, shown
 from .judged import Judged, classes, judge, precision_of, table
 from .pictures import implant_sheet
 from .setting import Arrays, Setting, key_of, shared_out, sources
 
 SAMPLES, STEPS = 4, 8
-DOUBTS = (0.0, 0.5, 1.0)
 PARTIAL_COPIES = 1
 """Partial diffusion costs as much as guided healing and is shown beside it: one implanted copy of each brain
 is enough.
@@ -71,16 +71,16 @@ def run(setting: Setting) -> dict[str, Any]:
     guided = _method(setting, cases, healer, places, f"{SAMPLES} samples, {STEPS} steps")
     few = [case for case in cases if case.index <= PARTIAL_COPIES]
     levels = ", ".join(f"{level:g}" for level in healing.PARTIAL_LEVELS)
-    partial = _method(setting, few, Healer(setting, model, "partial"), places, f"sigma {levels}")
+    partway = _method(setting, few, Healer(setting, model, "partial"), places, f"sigma {levels}")
     rivals, tried = _rivals(setting, cases, places)
-    tried += _weights(setting, cases, healer, places)
+    tried += _parts(setting, cases, healer, places)
     setting.say("Comparing")
     content = {
         "cases": len([case for case in cases if not case.normal]),
         "lesions": sum(len(case.lesions) for case in cases),
         "brains": len({case.subject for case in cases}),
-        "methods": [table(one) for one in (guided, *rivals, partial)],
-        "differences": [_difference(guided, other) for other in (*rivals, partial)],
+        "methods": [table(one) for one in (guided, *rivals, partway)],
+        "differences": [_difference(guided, other) for other in (*rivals, partway)],
         "classes": [row for kind, wanted in classes() if (row := _class_row(kind, wanted, guided, rivals))],
         "variants": tried,
         "residual": _residual(cases, healer),
@@ -99,15 +99,32 @@ def _method(setting: Setting, cases: Sequence[Case], healed: Healer, places: Pla
     return judge(healed.method, label, cases, against_normal(cases, healed, places))
 
 
-def _weights(setting: Setting, cases: Sequence[Case], healer: Healer, places: Places) -> list[dict[str, Any]]:
-    """What the samples' doubt does for healing, on the first implanted copies as the baselines' variants."""
+def _parts(setting: Setting, cases: Sequence[Case], healer: Healer, places: Places) -> list[dict[str, Any]]:
+    """What each part of the heat map does for healing, and the whole of it for the autoencoder's answers, on
+    the first implanted copies as the baselines' variants.
+    """
     first = [case for case in cases if case.index <= 1]
+    asked: list[tuple[str, Callable[[Case], Healed], Score]] = [
+        (f"deviation alone, doubt of the samples times {weight:g}", healer, partial(plain, weight=weight))
+        for weight in (0.0, 0.5, 1.0)
+    ]
+    asked += [
+        ("less what both sides share", healer, _one_sided),
+        ("and weighed by its surroundings: the heat map", healer, shown),
+    ]
+    if setting.dae.is_file():
+        answers = baselines.Autoencoder(setting)
+        asked.append(("the heat map of the autoencoder's answers", answers, shown))
     rows = []
-    for weight in DOUBTS:
-        value = precision_of(first, against_normal(first, healer, places, weight).maps)
-        setting.say(f"Doubt of the samples times {weight:g}: {value:.3f} on the first copies")
-        rows.append({"family": "guided", "label": f"doubt of the samples times {weight:g}", "auprc": value})
+    for label, healed, score in asked:
+        value = precision_of(first, against_normal(first, healed, places, score).maps)
+        setting.say(f"Guided, {label}: {value:.3f} on the first copies")
+        rows.append({"family": "guided", "label": label, "auprc": value})
     return rows
+
+
+def _one_sided(*case: Any) -> np.ndarray:
+    return np.abs(heatmap.one_sided(heatmap.deviation(*case)))
 
 
 def _rivals(
@@ -137,7 +154,7 @@ def _rivals(
 
 def _scored(cases: Sequence[Case], variant: baselines.Variant, places: Places) -> Scored:
     if variant.healed is not None:
-        return against_normal(cases, variant.healed, places)
+        return against_normal(cases, variant.healed, places, plain)
     if variant.score is None:
         raise ValueError(f"the variant '{variant.label}' scores nothing")
     return direct(cases, variant.score)

@@ -142,7 +142,7 @@ def measured(here: Gap, samples: np.ndarray, scan: Volume) -> dict[str, Any]:
     rivals = np.stack([fill(image, here.touched) for fill in RIVALS.values()])
     joined, others = (np.stack(site.put_in(frame, some)) / frame.scale.white for some in (samples, rivals))
     truth, region = site.data / frame.scale.white, site.region
-    images = {"fillings, mean": joined.mean(0), "one filling": joined[0], **dict(zip(RIVALS, others))}
+    images = {"filling": joined[0], "mean of the fillings": joined.mean(0), **dict(zip(RIVALS, others))}
     learnt = filling_error.Example.of(site, joined, truth)
     low, high = joined[:, region].min(0), joined[:, region].max(0)
     within = (low <= truth[region]) & (truth[region] <= high)
@@ -159,7 +159,7 @@ def measured(here: Gap, samples: np.ndarray, scan: Volume) -> dict[str, Any]:
 
 
 def with_errors(rows: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Enter in each row the share of voxels whose truth lies within the expected error of the mean filling,
+    """Enter in each row the share of voxels whose truth lies within the expected error of the first filling,
     as learnt from the other brains; returns the weights learnt from all.
     """
     for subject in sorted({row["subject"] for row in rows}):
@@ -188,7 +188,7 @@ def ssim(image: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> float:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means with their intervals over brains, and the differences of the mean filling to each rival."""
+    """Means with their intervals over brains, and the differences of the first filling to each rival."""
     methods = []
     for name in rows[0]["psnr"]:
         of: dict[str, Any] = {"name": name}
@@ -199,7 +199,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name in RIVALS:
         gain: dict[str, Any] = {"name": name}
         for figure in ("psnr", "ssim"):
-            gain[figure] = _mean(rows, lambda row, f=figure, n=name: row[f]["fillings, mean"] - row[f][n])  # type: ignore[misc]
+            gain[figure] = _mean(rows, lambda row, f=figure, n=name: row[f]["filling"] - row[f][n])  # type: ignore[misc]
         against.append(gain)
     natural = [row["natural"] for row in rows]
     usual = np.percentile(natural, [2.5, 97.5])

@@ -21,13 +21,13 @@ def inpaint(content: Content) -> list[str]:
             for name, row in sizes
         ]
         lines += [*table((unit, "gaps", *(m["name"] for m in content["whole"]["methods"])), rows), ""]
-    lines += prose("The mean filling minus the others, with intervals over brains:")
+    lines += prose("The filling minus the others, with intervals over brains:")
     rows = [
         (name, gain["name"], _figure(gain["psnr"], 2), _figure(gain["ssim"], 3))
         for name, row in sizes
         for gain in row["against"]
     ]
-    lines += [*table(("size", "mean filling minus", "PSNR (dB)", "SSIM"), rows), ""]
+    lines += [*table(("size", "filling minus", "PSNR (dB)", "SSIM"), rows), ""]
     rows = [
         (
             name,
@@ -51,10 +51,11 @@ def inpaint(content: Content) -> list[str]:
     )
     lines += [*table(heading, rows), ""]
     lines += prose(
-        f"""The truth would lie between the lowest and the highest of {content["fillings"]} fillings in
-        {content["level"]:.0%} of the voxels, were it one more of them; they differ less than that. The error
-        map is meant to hold it in {content["filling"]["share"]:.0%} about their mean: what it makes of the
-        fillings is learnt from the other brains here. Seam: how steep the scan is across the
+        f"""The filling is the first of {content["fillings"]}, whose shape is the likeliest; the others lie
+        about it in pairs. The truth would lie between the lowest and the highest of them in
+        {content["level"]:.0%} of the voxels, were it one more of them. The error map is meant to hold it in
+        {content["filling"]["share"]:.0%} about the filling: what it makes of the fillings is learnt from the
+        other brains here. Seam: how steep the scan is across the
         region's border on its own grid, over how steep the tissue around is; in brackets the range of 95 % of
         the same borders before anything was filled."""
     )

@@ -191,9 +191,7 @@ def _inpaint_goals(content: Content) -> Goals:
     rows.append((what, f"≥ {level:.0%}", within, covered["mean"] >= level))
     (low, high), share = whole["held"]["interval"], content["filling"]["share"]
     said = f"{whole['held']['mean']:.0%} ({low:.0%} to {high:.0%})"
-    rows.append(
-        ("Truth within the error map about the mean filling", f"{share:.0%}", said, low <= share <= high)
-    )
+    rows.append(("Truth within the error map about the filling", f"{share:.0%}", said, low <= share <= high))
     low, high = whole["natural"]["range"]
     seam = whole["seam"]["mean"]
     rows.append(

@@ -169,13 +169,16 @@ class DeformableTemplate:
         moved = np.moveaxis(tensor, (0, 1), (3, 4)).astype(np.float64)
         return np.linalg.cholesky(moved + 1e-9 * np.eye(3))
 
-    def variants(self, field: np.ndarray, seeds: Sequence[int]) -> list[np.ndarray]:
-        """What `field` [3, X, Y, Z] makes of the mean brain, [X, Y, Z] for each seed, with fine displacements
-        as brains have them. These are added where the brain lies, so that one inverse does for all.
+    def variants(self, field: np.ndarray, strays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What `field` [3, X, Y, Z] makes of the mean brain, [X, Y, Z] once for each of `strays`, small
+        displacements [3, X, Y, Z]. These are added where the brain lies, so that one inverse does for all.
         """
         back = _undone(field)
-        fine = (self._fine(torch.Generator().manual_seed(seed)) for seed in seeds)
-        return [self._pulled(back + torch.from_numpy(one)) for one in fine]
+        return [self._pulled(back + torch.from_numpy(stray)) for stray in strays]
+
+    def stray(self, generator: torch.Generator) -> np.ndarray:
+        """How far a brain's own shape, coarse and fine, lies from what is usual, [3, X, Y, Z]."""
+        return enlarged(self.own(generator)) + self._fine(generator)
 
     def sized(self, field: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] with as much of the covariates' slopes added as brings ventricles and brain to

@@ -34,7 +34,7 @@ INVENTED = (
 )
 SOLVERS = {"guided": "dpmpp2m", "resample": "resample", "posterior": "dpmpp2m with posterior guidance"}
 SPREAD_WINDOW = (0, 0.2)
-SPREADS = {"spread": "Spread of the fillings", "error": "How far the mean filling may be off"}
+SPREADS = {"spread": "Spread of the fillings", "error": "How far the filling may be off"}
 COLUMNS = {
     "filling": "filling",
     "mask_ml": "mask (ml)",
@@ -51,8 +51,9 @@ class InpaintParameters(Drawn):
     samples: int = parameter(
         5,
         "Fillings",
-        "Fillings that are drawn. They differ less from each other than from the truth: with two or more, a "
-        "map says how far their mean may be off.",
+        "Fillings that are drawn: the first has the likeliest shape, the others lie about it in pairs. They "
+        "differ less from each other than from the truth: with two or more, a map says how far the first may "
+        "be off.",
         ge=1,
         le=16,
     )
