@@ -12,6 +12,7 @@ from braindiffusion.imaging.grid import (
     GRID_SPACING,
     resample,
     sample,
+    sample_where,
     smooth_for,
     spacing_of,
     upright,
@@ -70,6 +71,16 @@ def test_sampling_on_the_same_grid_changes_nothing():
     data = np.random.default_rng(0).random((7, 8, 9), np.float32)
     for order in (0, 1, 3):
         assert np.allclose(sample(data, np.eye(4), data.shape, order), data, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_sampling_some_voxels_gives_them_what_sampling_all_does(order):
+    random = np.random.default_rng(3)
+    data, where = random.normal(size=(9, 8, 7)).astype(np.float32), random.random((12, 11, 10)) > 0.6
+    to_index = np.linalg.inv(oblique((1.2, 1.2, 1.2))) @ oblique((0.9, 0.8, 0.7))
+    every = sample(data, to_index, where.shape, order)
+    some = sample_where(data, to_index, where, order)
+    assert np.abs(some - np.where(where, every, 0)).max() < 1e-4 and some.dtype == np.float32
 
 
 def test_outside_is_zero():

@@ -170,7 +170,8 @@ def test_a_part_of_the_grid_is_computed_where_the_hole_fits_into_it():
     corner[2:5, 90:95, 70:79] = True
     wide[10:70, 20:30, 20:30] = True
     assert part_around(corner) == (slice(0, 64), slice(16, 96), slice(16, 80))
-    assert part_around(wide) == tuple(slice(0, n) for n in GRID_SHAPE)
+    assert part_around(wide) == (slice(0, 80), slice(0, 80), slice(0, 64)), "whole along one axis alone"
+    assert part_around(np.ones(GRID_SHAPE, bool)) == tuple(slice(0, n) for n in GRID_SHAPE)
     assert HOLE[part_around(HOLE)].sum() == HOLE.sum()
 
 

@@ -27,7 +27,7 @@ from .generating import template_of
 from .healing import GUIDED_START, Denoise, Partway, conditions
 from .imaging.expected import Expected, population
 from .imaging.frame import Frame
-from .imaging.grid import GRID_SHAPE, sample
+from .imaging.grid import GRID_SHAPE, sample, sample_where
 from .imaging.intensity import Ground
 from .imaging.membrane import Membrane, box_around, steepness
 from .imaging.volume import Volume
@@ -132,15 +132,15 @@ def _too_much(amount: str) -> Refused:
 
 
 def part_around(hole: np.ndarray) -> Box:
-    """The part of the grid to compute for a `hole` (bool [80, 96, 80]): PART where it fits, else all."""
-    box = box_around(hole, _MARGIN)
-    if any(side.stop - side.start > size for side, size in zip(box, PART)):
-        return tuple(slice(0, size) for size in hole.shape)
-    firsts = (
-        min(max(0, (side.start + side.stop - size) // 2), whole - size)
-        for side, size, whole in zip(box, PART, hole.shape)
-    )
-    return tuple(slice(first, first + size) for first, size in zip(firsts, PART))
+    """The part of the grid to compute for a `hole` (bool [80, 96, 80]): along each axis as much as PART where
+    that is enough, else all.
+    """
+    part = []
+    for side, size, whole in zip(box_around(hole, _MARGIN), PART, hole.shape):
+        size = size if side.stop - side.start <= size else whole
+        first = min(max(0, (side.start + side.stop - size) // 2), whole - size)
+        part.append(slice(first, first + size))
+    return tuple(part)
 
 
 @dataclass(frozen=True)
@@ -348,12 +348,13 @@ class Site:
         the region: no edge shows (Perez 2003).
         """
         rim = binary_dilation(self.region) & ~self.region & self.brain
-        join = Membrane(self.region, rim, self.spacing)
+        join, near = Membrane(self.region, rim, self.spacing), self.region | rim
+        to_model = np.linalg.inv(frame.index) @ moved_to(self.box)
         # The background would darken the brain's edge: the brain goes on beyond it.
         beyond = tuple(distance_transform_edt(~frame.mask, return_distances=False, return_indices=True))
         filled = []
         for image in images:
-            ours = on_box(frame, frame.scanner_intensity(image)[beyond], self.box, order=3)
+            ours = sample_where(frame.scanner_intensity(image)[beyond], to_model, near, order=3)
             whole = self.data.copy()
             whole[self.region] = (ours[self.region] + join(self.data - ours)).clip(frame.ground.lowest)
             filled.append(whole)
@@ -377,7 +378,12 @@ class Site:
 
 def on_box(frame: Frame, array: np.ndarray, box: Box, order: int = 1) -> np.ndarray:
     """As `Frame.to_native`, in a box of the user's grid alone."""
+    shape = tuple(side.stop - side.start for side in box)
+    return sample(array, np.linalg.inv(frame.index) @ moved_to(box), shape, order)
+
+
+def moved_to(box: Box) -> np.ndarray:
+    """(4, 4): a voxel of the box -> the same voxel of the grid."""
     move = np.eye(4)
     move[:3, 3] = [side.start for side in box]
-    shape = tuple(side.stop - side.start for side in box)
-    return sample(array, np.linalg.inv(frame.index) @ move, shape, order)
+    return move
