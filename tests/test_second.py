@@ -53,3 +53,17 @@ def test_an_autoencoders_weights_are_a_beginning(autoencoder, tmp_path):
 def test_every_example_is_a_brain_to_heal():
     modes = second.Draw.modes(None, torch.Generator())
     assert set(modes) == {"heal"} and len(modes) == second.EXAMPLES
+
+
+def test_a_guide_carries_coarse_noise_and_no_lesion():
+    """All over the brain, of the strength that is said, and nowhere else."""
+    image = torch.zeros(48, 48, 48)
+    image[6:-6, 6:-6, 6:-6] = 0.8
+    drawn = [second.Draw._guide(None, torch.Generator().manual_seed(n), image, "heal") for n in range(30)]
+    noise = torch.stack([guide - image for guide, _ in drawn])
+    assert not any(hole.any() for _, hole in drawn) and not noise[:, image == 0].any()
+    inside = noise[:, image > 0]
+    assert float(inside.std()) == pytest.approx(second.NOISE, rel=0.15) and abs(float(inside.mean())) < 0.02
+    deep = noise[:, 8:-8, 8:-8, 8:-8]
+    alike = float((deep[:, 1:] * deep[:, :-1]).mean() / deep.square().mean())
+    assert alike > 0.85, "neighbours change together"

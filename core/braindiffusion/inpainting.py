@@ -202,7 +202,7 @@ def inpaint(
     image: np.ndarray,
     hole: np.ndarray,
     seeds: Sequence[int],
-    steps: int = 6,
+    steps: int = 4,
     values: dict[str, Any] | None = None,
     *,
     around: Expected,

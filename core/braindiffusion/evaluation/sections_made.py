@@ -59,6 +59,8 @@ def inpaint(content: Content) -> list[str]:
         region's border on its own grid, over how steep the tissue around is; in brackets the range of 95 % of
         the same borders before anything was filled."""
     )
+    rows = [(row["what"], f"{row['mask_ml']:.0f}", f"{row['seconds']:.0f}") for row in content["timed"]]
+    lines += [*table(("1 mm scan, whole program, defaults", "filled (ml)", "seconds"), rows), ""]
     return lines + _tumour(content["tumour"])
 
 

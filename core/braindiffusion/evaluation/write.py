@@ -197,9 +197,11 @@ def _inpaint_goals(content: Content) -> Goals:
     rows.append(
         ("Seam of a filling", f"as real tissue, {low:.2f} to {high:.2f}", f"{seam:.2f}", low <= seam <= high)
     )
-    if "seconds" in content["tumour"]:
-        seconds = content["tumour"]["seconds"]
-        rows.append(("Inpainting a 1 mm scan, seconds all told", "≤ 20", f"{seconds:.0f}", seconds <= 20))
+    for case in (*content["timed"], content["tumour"]):
+        if "seconds" in case:
+            where = f"a 1 mm {case['what']}" if "what" in case else case["name"]
+            said = f"Inpainting {case['mask_ml']:.0f} ml of {where}, seconds all told"
+            rows.append((said, "≤ 20", f"{case['seconds']:.0f}", case["seconds"] <= 20))
     return rows
 
 

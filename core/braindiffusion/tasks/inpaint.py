@@ -81,7 +81,7 @@ class InpaintParameters(Drawn):
         "around the mask; guided is a network that has learnt to fill holes.",
         advanced=True,
     )
-    steps: int = sampler_steps(6)
+    steps: int = sampler_steps(4)
     repeats: int = parameter(
         2,
         "Repeats of resample",

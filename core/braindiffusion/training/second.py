@@ -2,8 +2,10 @@
 t1-brain-2mm-second --hours H --resume runs/baseline-dae-2mm/ema.safetensors`).
 
 What is expected of a healthy brain, the heat map starts from: this network says it, alone or averaged with
-what the first network says (`release._SHARES`). It works at half of the resolution from the start, and it
-goes on from a denoising autoencoder, which has learnt what a brain is by taking coarse noise off.
+what the first network says (`release._SHARES`). It works at half of the resolution from the start. Its guides
+carry no lesions but coarse noise everywhere (methods.md B3.5, A27): what it learns so is what a brain is, and
+it trusts no place of a scan, whereas the first network learns where simulated lesions are. It goes on from a
+denoising autoencoder that was trained with such noise of one coarseness.
 """
 
 from __future__ import annotations
@@ -21,12 +23,19 @@ from ..models.storage import load_weights
 from ..nets.prior import SIGMA_DATA, PriorNet
 from ..paths import require_data
 from . import dae, prior
+from .fields import log_uniform, rolled, smooth_field
 from .trainer import Plan, train
 
 NAME = "t1-brain-2mm-second"
 NETWORK: dict[str, Any] = {"covariates": len(prior.COVARIATES)}
 EXAMPLES = 2
 """Of a step."""
+NOISE = 0.135
+"""Standard deviation of the noise, where white matter is 1: that of the autoencoder's (`dae.NOISE_SD` is what
+it has at its nodes).
+"""
+COARSENESS = (6, 12)
+"""Voxels of 2 mm from crest to crest, drawn anew for each brain: lesions are of every size."""
 _GUIDE, _MEAN = 2, 4
 """Where the network takes the guide and what the population shows, among its seven images."""
 _FAINT = 0.02
@@ -46,6 +55,11 @@ class Draw(prior.Draw):
 
     def level(self, generator: Generator, guided: bool) -> float:
         return GUIDED_START
+
+    def _guide(self, generator: Generator, image: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, *COARSENESS))[0]
+        noisy = torch.where(image > dae.FOREGROUND, image + NOISE * rolled(generator, noise), image)
+        return noisy, torch.zeros_like(image)
 
 
 def from_autoencoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
