@@ -31,8 +31,8 @@ NETWORK: dict[str, Any] = {"covariates": len(prior.COVARIATES)}
 EXAMPLES = 2
 """Of a step."""
 NOISE = 0.135
-"""Standard deviation of the noise, where white matter is 1: that of the autoencoder's (`dae.NOISE_SD` is what
-it has at its nodes).
+"""Factor of a smooth field: the noise's standard deviation is then 0.11, where white matter is 1, as that of
+the autoencoder's is between its nodes.
 """
 COARSENESS = (6, 12)
 """Voxels of 2 mm from crest to crest, drawn anew for each brain: lesions are of every size."""
