@@ -58,15 +58,6 @@ def sample(data: np.ndarray, to_index: np.ndarray, shape: tuple[int, ...], order
     return out
 
 
-def sample_where(data: np.ndarray, to_index: np.ndarray, where: np.ndarray, order: int = 1) -> np.ndarray:
-    """As `sample`, float32, at the voxels alone that the bool `where` [X, Y, Z] marks; 0 elsewhere."""
-    places = np.argwhere(where)
-    points = to_index[:3, :3] @ places.T + to_index[:3, 3:]
-    out = np.zeros(where.shape, np.float32)
-    out[where] = map_coordinates(np.asarray(data, np.float32), points, order=order, mode="constant", cval=0.0)
-    return out
-
-
 def resample(
     data: np.ndarray, affine: np.ndarray, spacing: float, shape: tuple[int, int, int], centre: np.ndarray
 ) -> np.ndarray:
