@@ -114,7 +114,8 @@ def heal(content: Content) -> list[str]:
         log-uniform 0.1 to 20 ml, contrast ±10 to 60 %, edge 0 to 2 mm. Every brain is judged with normal maps
         and a threshold fitted on brains of other folds: a residual, the baselines' too where it says "against
         normal brains", is compared with what is usual at its place, which registration of a mean brain finds,
-        and beside such anatomy. Average precision (AUPRC) is pooled over all voxels
+        and beside such anatomy. Healing's heat map then takes off some of what both hemispheres show alike and
+        weighs each place by its surroundings (`heatmap.heat`); no baseline does. Average precision (AUPRC) is pooled over all voxels
         of the brains on the scans' own 1 mm grid."""
     )
     lines += ["![Implanted brains: scan with truth, healed, heat map](pictures/implants.png)", ""]
@@ -183,7 +184,8 @@ def _found(content: Content) -> list[str]:
 def _variants(content: Content) -> list[str]:
     lines = prose(
         """Variants that were tried on the first implanted copies; the best of each family is shown above,
-        which flatters it. Of healing the weight of the samples' doubt was chosen so, and nothing else:"""
+        which flatters it. Of healing the weight of the samples' doubt was chosen so, and nothing else: what
+        both sides share and the surroundings were weighed on other, simulated lesions:"""
     )
     rows = [(row["family"], row["label"], f"{row['auprc']:.3f}") for row in content["variants"]]
     lines += [*table(("method", "variant", "AUPRC on the first copies"), rows), ""]
@@ -191,9 +193,10 @@ def _variants(content: Content) -> list[str]:
         return lines + prose("The denoising autoencoder was not measured: its weights were not found.")
     return lines + prose(
         """The autoencoder (`braindiffusion train baseline-dae-2mm`) has the build of the prior's second
-        network and the prior's real brains, and that network has its weights, in eight bits: trained on with
-        simulated lesions it found fewer of these. So healing differs from it in the samples' doubt and in
-        what it shows, not in what it expects of a healthy brain."""
+        network and the prior's real brains, and that network went on from its weights: told by registration
+        what brains look like at each place, with coarse noise of several coarsenesses instead of one, and
+        for longer (the hours are in its card). So healing owes to it what it began from; the last row
+        of the table shows what healing's heat map makes of the autoencoder's own answers."""
     )
 
 

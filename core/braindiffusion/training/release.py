@@ -99,7 +99,8 @@ def _prior() -> dict[str, Any]:
             "of SynthSeg (Apache-2.0); lesion shapes of open_ms_data (CC BY) and OpenNeuro ds004889 (CC0)",
             "method": "EDM (Karras 2022) around what is expected; pairs after Lawry Aguila et al. 2025, "
             "coarse noise after Kascenas et al. 2022. The first network generates, heals and inpaints; what "
-            "is expected of a healthy brain the second says, which has a denoising autoencoder's weights",
+            "is expected of a healthy brain the second says, which went on from a denoising autoencoder with "
+            "coarse noise alone, as a guide at the noise at which healing asks",
         },
         "licence": "Apache-2.0",
     }
