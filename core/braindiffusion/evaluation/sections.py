@@ -114,9 +114,9 @@ def heal(content: Content) -> list[str]:
         log-uniform 0.1 to 20 ml, contrast ±10 to 60 %, edge 0 to 2 mm. Every brain is judged with normal maps
         and a threshold fitted on brains of other folds: a residual, the baselines' too where it says "against
         normal brains", is compared with what is usual at its place, which registration of a mean brain finds,
-        and beside such anatomy. Healing's heat map then takes off some of what both hemispheres show alike and
-        weighs each place by its surroundings (`heatmap.heat`); no baseline does. Average precision (AUPRC) is pooled over all voxels
-        of the brains on the scans' own 1 mm grid."""
+        and beside such anatomy. Healing's heat map then takes off some of what both hemispheres show alike
+        and weighs each place by its surroundings (`heatmap.heat`); no baseline does. Average precision
+        (AUPRC) is pooled over all voxels of the brains on the scans' own 1 mm grid."""
     )
     lines += ["![Implanted brains: scan with truth, healed, heat map](pictures/implants.png)", ""]
     heading = ("method", "settings", "cases", "AUPRC", "Dice, calibrated threshold", "Dice, best threshold*")
