@@ -19,6 +19,10 @@ _AGE = {
     "title": "Age", "description": "Left open it is drawn by chance.", "unit": "years", "examples": [35],
     "range": [19, 52],
 }  # fmt: skip
+_WIDEN = {
+    "type": "number", "title": "Widen the mask", "description": "Fill more.", "default": 0.0, "minimum": 0,
+    "maximum": 20, "unit": "mm", "for_place": 4.0,
+}  # fmt: skip
 GENERATE = {
     "task": "generate",
     "title": "Generate brains",
@@ -34,7 +38,7 @@ INPAINT = {
         {"name": "scan", "title": "Scan", "help": "A scan.", "required": True, "kind": "volume"},
         {"name": "mask", "title": "Mask", "help": "Where to fill.", "required": True, "kind": "labels"},
     ],
-    "properties": {"samples": _SAMPLES, "seed": _SEED},
+    "properties": {"samples": _SAMPLES, "seed": _SEED, "widen": _WIDEN},
 }
 
 

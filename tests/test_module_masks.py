@@ -55,6 +55,23 @@ def test_a_finding_becomes_the_mask_and_only_it_is_filled(tasks, widget, views, 
     assert (after[before != 200] == before[before != 200]).all(), "nothing but the finding was filled"
 
 
+def test_what_is_proposed_for_a_finding_is_set_and_said_and_the_users_own_choice_stays(
+    tasks, widget, views, qtbot
+):
+    """A finding is often smaller than its lesion; a mask that was painted by hand is as it was meant."""
+    scan = healed(widget, views, qtbot)
+    button, page = find(widget, "useAsMask"), widget.session.panel.pages["inpaint"]
+    assert page.values()["widen"] == 0
+    button.click()
+    assert page.values()["widen"] == 4 and "(Widen the mask: 4 mm); press Run" in status(widget)
+    page.setValues({"widen": 7})
+    button.click()
+    assert page.values()["widen"] == 7 and "Widen" not in status(widget)
+    page.setValues({"widen": 0})
+    widget.session.panel.useAsMask((nodes()["findings_labels"], "label_1"), scan)
+    assert page.values()["widen"] == 0
+
+
 def test_the_panel_says_how_much_was_changed_outside_the_mask(tasks, widget, views, qtbot):
     healed(widget, views, qtbot)
     assert not find(widget, "outsideMask").isVisible(), "heal has no mask"

@@ -140,6 +140,15 @@ class Page:
                 self._widgets[name].set(value)
         self._changed()
 
+    def proposeForPlace(self) -> list[str]:
+        """Set what the task proposes where its mask is a place of a result and the user has set nothing else;
+        each such setting in words.
+        """
+        fields, values = self.task.fields, self.values()
+        open_ = [f for f in fields if f.forPlace is not None and values[f.name] in (f.default, f.forPlace)]
+        self.setValues({field.name: field.forPlace for field in open_})
+        return [f"{field.title}: {field.forPlace:g} {field.unit}".strip() for field in open_]
+
     def setNode(self, name: str, chosen: Any) -> None:
         self._inputs[name].set(chosen)
         self._changed()

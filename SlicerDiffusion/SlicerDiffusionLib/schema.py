@@ -32,7 +32,8 @@ class Field:
 
     `optional`: it may be left open (None). `minimum` and `maximum` are within the range. `choices` are the
     values that it takes, where they are listed. `covariate`: it describes the person in the scan. `example`:
-    a value to begin with, where there is no default. `trained`: the range that the model has learnt from.
+    a value to begin with, where there is no default. `forPlace`: the value for a mask that is a place of a
+    result. `trained`: the range that the model has learnt from.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Field:
     optional: bool = False
     advanced: bool = False
     covariate: bool = False
+    forPlace: Any = None
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
@@ -124,6 +126,7 @@ def _field(name: str, described: dict[str, Any], schema: dict[str, Any]) -> Fiel
         optional=optional,
         advanced=described.get("level") == "advanced",
         covariate=bool(described.get("covariate", False)),
+        forPlace=described.get("for_place"),
         unit=described.get("unit", ""),
         minimum=_limit(value, "minimum", "exclusiveMinimum", kind, 1),
         maximum=_limit(value, "maximum", "exclusiveMaximum", kind, -1),

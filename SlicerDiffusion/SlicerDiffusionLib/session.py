@@ -112,7 +112,9 @@ class Session:
     def _useAsMask(self, mask: Any, scan: Any) -> None:
         """Take a place of a result as the mask of a task, and say so."""
         self.panel.useAsMask(mask, scan)
-        self.runs.tell(f"The mask of '{self.panel.task.title}' is the place that was chosen; press Run.")
+        proposed = "".join(f" ({setting})" for setting in self.panel.page.proposeForPlace())
+        title = self.panel.task.title
+        self.runs.tell(f"The mask of '{title}' is the place that was chosen{proposed}; press Run.")
 
     def _start(self) -> Job:
         page = self.panel.page

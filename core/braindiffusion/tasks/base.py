@@ -112,15 +112,18 @@ def parameter(
     unit: str | None = None,
     advanced: bool = False,
     covariate: bool = False,
+    for_place: Any = None,
     **limits: Any,
 ) -> Any:
     """Declare one parameter. `title` is its label, `help` a sentence, `limits` pydantic's ge, gt, le, lt.
 
     A default of `...` makes the parameter required. A `covariate` describes the person in the scan, so a
-    viewer forgets it when another person's scan is opened.
+    viewer forgets it when another person's scan is opened. `for_place` is what a viewer sets, and says that
+    it does, where the mask is a place that a result tells of.
     """
     extra: dict[str, Any] = {"level": "advanced" if advanced else "basic"}
     extra |= ({"unit": unit} if unit else {}) | ({"covariate": True} if covariate else {})
+    extra |= {} if for_place is None else {"for_place": for_place}
     return Field(default, title=title, description=help, json_schema_extra=extra, **limits)
 
 

@@ -71,6 +71,7 @@ class InpaintParameters(Drawn):
         "Fill all that lies so near to the mask, too. A finding is often smaller than its lesion, and a rim "
         "that is left of it would be taken for the tissue that belongs there.",
         unit="mm",
+        for_place=4.0,
         ge=0,
         le=20,
     )
