@@ -17,9 +17,8 @@ Prepare = Callable[[Any, Any], None]
 
 
 def _fill(window: Any, _scan: Any) -> None:
-    """The finding that is chosen in the table becomes the mask, with the rim that it leaves of its lesion."""
+    """The finding that is chosen in the table becomes the mask, widened as the panel proposes."""
     window.dock.findChild(QtWidgets.QPushButton, "useAsMask").click()
-    window.module.session.panel.page.setValues({"widen": 4.0})
 
 
 def _task(name: str, **values: Any) -> Prepare:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from ..imaging import align, grid, intensity
@@ -61,11 +60,7 @@ class Case:
 
     def at_voxels(self, array: np.ndarray) -> np.ndarray:
         """A map on the model grid at the voxels of the brain (N,), float32, by linear interpolation."""
-        to_model = np.linalg.inv(self.frame.index)
-        points = to_model[:3, :3] @ np.argwhere(self.brain).T + to_model[:3, 3:]
-        return map_coordinates(np.asarray(array, np.float32), points, order=1, mode="constant").astype(
-            np.float32
-        )
+        return grid.sample_at(array, np.linalg.inv(self.frame.index), self.brain)
 
 
 def val_cases(setting: Setting) -> list[Case]:

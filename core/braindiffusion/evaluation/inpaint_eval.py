@@ -20,6 +20,7 @@ from ..imaging.volume import Volume
 from ..inpainting import RIM, Site, hole_in, inpaint, shapes_of
 from ..models.loading import Model, load_model
 from ..nets import deformable, warping
+from ..result import Result
 from ..telling import finished
 from . import implants, metrics, pictures
 from .cases import Case, lesion_shaped, normal_cases
@@ -245,11 +246,19 @@ def _tumour(setting: Setting) -> dict[str, Any]:
     return {
         "name": TUMOUR,
         "verdict": result.verdict,
-        "mask_ml": result.provenance["mask_ml"],
         "changed_outside": result.provenance["voxels_outside_changed"],
         "seam": rows[0]["seam"],
-        "seconds": round(result.provenance["seconds"]["total"], 1),
-        "stages": result.provenance["seconds"],
+        **_cost(result),
+    }
+
+
+def _cost(result: Result) -> dict[str, Any]:
+    """How much was filled, and the seconds that it took."""
+    stages = result.provenance["seconds"]
+    return {
+        "mask_ml": result.provenance["mask_ml"],
+        "seconds": round(stages["total"], 1),
+        "stages": stages,
     }
 
 
@@ -273,11 +282,4 @@ def _ball(head: Volume) -> np.ndarray:
 def _seconds(setting: Setting, what: str, scan: Volume, region: np.ndarray) -> dict[str, Any]:
     setting.say(f"Inpainting: {what}")
     inputs = {"scan": scan, "mask": scan.with_data(region.astype(np.uint8))}
-    result = engine.run("inpaint", inputs, seed=0, threads=setting.plan.threads)
-    stages = result.provenance["seconds"]
-    return {
-        "what": what,
-        "mask_ml": result.provenance["mask_ml"],
-        "seconds": round(stages["total"], 1),
-        "stages": stages,
-    }
+    return {"what": what} | _cost(engine.run("inpaint", inputs, seed=0, threads=setting.plan.threads))

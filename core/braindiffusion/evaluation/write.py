@@ -155,11 +155,15 @@ def _heal_goals(content: Content) -> Goals:
 
 def _prior_goals(content: Content) -> Goals:
     seconds, within = content["seconds_per_sample"], content["spectrum"]["median_within"]
-    spectrum = f"Power spectrum of the median of {content['samples']} samples within that of real brains"
     return [
         (f"Seconds per sample of {content['steps']} steps", "≤ 6", f"{seconds:.1f}", seconds <= 6),
-        (spectrum, "all rings", f"{within:.0%}", within == 1),
+        _spectrum_goal(content["samples"], within),
     ]
+
+
+def _spectrum_goal(samples: int, within: float) -> tuple[str, str, str, bool]:
+    what = f"Power spectrum of the median of {samples} samples within that of real brains"
+    return what, "all rings", f"{within:.0%}", within == 1
 
 
 def _real_goals(content: Content) -> Goals:
@@ -221,9 +225,7 @@ def _generate_goals(content: Content) -> Goals:
     pairs, real = (content["variety"][name]["mean"] for name in ("made", "real"))
     alike = abs(pairs / real - 1) <= 0.1
     rows.append(("Generated brains, MS-SSIM of pairs", f"{real:.2f} ± 10 %", f"{pairs:.2f}", alike))
-    within = content["spectrum"]["made"]["median_within"]
-    what = f"Power spectrum of the median of {content['brains']} samples within that of real brains"
-    rows.append((what, "all rings", f"{within:.0%}", within == 1))
+    rows.append(_spectrum_goal(content["brains"], content["spectrum"]["made"]["median_within"]))
     closest, usual = privacy["made"]["highest"], privacy["real"]["p95"]
     what = "Generated brains, most similar training brain, r"
     rows.append((what, f"≤ {usual:.2f}", f"{closest:.2f}", closest <= usual))

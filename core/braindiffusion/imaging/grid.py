@@ -58,6 +58,12 @@ def sample(data: np.ndarray, to_index: np.ndarray, shape: tuple[int, ...], order
     return out
 
 
+def sample_at(data: np.ndarray, to_index: np.ndarray, where: np.ndarray, order: int = 1) -> np.ndarray:
+    """As `sample`, at the voxels alone that the bool `where` [X, Y, Z] marks: float32 (N,)."""
+    points = to_index[:3, :3] @ np.argwhere(where).T + to_index[:3, 3:]
+    return map_coordinates(np.asarray(data, np.float32), points, order=order, mode="constant", cval=0.0)
+
+
 def resample(
     data: np.ndarray, affine: np.ndarray, spacing: float, shape: tuple[int, int, int], centre: np.ndarray
 ) -> np.ndarray:

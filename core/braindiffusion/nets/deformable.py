@@ -201,12 +201,6 @@ class DeformableTemplate:
         grown = growth(torch.from_numpy(np.ascontiguousarray(field, np.float32))).clamp(min=0).numpy()
         return np.array([grown[part > 0.5].sum(dtype=np.float64) for part in self.parts]) * self.ml
 
-    def field(self, z: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Displacements [3, X, Y, Z] to a brain with features `z` [F], in standard
-        deviations, and `scores` [M].
-        """
-        return enlarged(self.shift + np.tensordot(z, self.slopes, 1) + np.tensordot(scores, self.modes, 1))
-
     def _fine(self, generator: torch.Generator) -> np.ndarray:
         noise = torch.randn(3, *self.mean.shape, generator=generator).numpy()
         smooth = np.stack([gaussian_filter(one, float(self.width[0])) for one in noise])

@@ -93,14 +93,21 @@ much there is would trust a scan that has none, and its lesions with it.
 """
 
 
-def disturb(generator: Generator, image: Tensor) -> Tensor:
-    """`image` [X, Y, Z] with coarse noise all over the brain (methods.md B3.5, A27).
+def disturb(
+    generator: Generator,
+    image: Tensor,
+    strength: float = DISTURBANCE,
+    across: tuple[float, float] = (8, 16),
+    brain: float = 0.05,
+) -> Tensor:
+    """`image` [X, Y, Z] with coarse noise all over what is brighter than `brain` (methods.md B3.5, A27): a
+    smooth field times `strength`, whose features are `across` voxels wide, drawn anew each time.
 
     Lesions are rare voxels; this changes every one and teaches the same: what of an image its surroundings
     and the population do not explain.
     """
-    noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, 8, 16))[0]
-    return torch.where(image > 0.05, image + DISTURBANCE * rolled(generator, noise), image)
+    noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, *across))[0]
+    return torch.where(image > brain, image + strength * rolled(generator, noise), image)
 
 
 def implant(generator: Generator, image: Tensor, shapes: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:

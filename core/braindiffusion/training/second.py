@@ -23,7 +23,7 @@ from ..models.storage import load_weights
 from ..nets.prior import SIGMA_DATA, PriorNet
 from ..paths import require_data
 from . import dae, prior
-from .fields import log_uniform, rolled, smooth_field
+from .lesions import disturb
 from .trainer import Plan, train
 
 NAME = "t1-brain-2mm-second"
@@ -57,9 +57,7 @@ class Draw(prior.Draw):
         return GUIDED_START
 
     def _guide(self, generator: Generator, image: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-        noise = smooth_field(generator, tuple(image.shape), log_uniform(generator, *COARSENESS))[0]
-        noisy = torch.where(image > dae.FOREGROUND, image + NOISE * rolled(generator, noise), image)
-        return noisy, torch.zeros_like(image)
+        return disturb(generator, image, NOISE, COARSENESS, dae.FOREGROUND), torch.zeros_like(image)
 
 
 def from_autoencoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
