@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from braindiffusion.errors import Cancelled
 from braindiffusion.imaging.demons import register
-from braindiffusion.nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged
+from braindiffusion.nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, uphill
 from braindiffusion.nets.warping import growth, inverse, mirrored, pull
 from braindiffusion.plan import Plan
 from braindiffusion.training.fields import diffeomorphism
@@ -247,6 +248,61 @@ def test_no_shape_is_drawn_that_is_a_training_brains(template: DeformableTemplat
     assert np.mean(found[True]) < np.mean(found[False])
     again = guarded._nobodys(z, torch.Generator().manual_seed(3))
     assert np.array_equal(again, guarded._nobodys(z, torch.Generator().manual_seed(3)))
+
+
+USUAL = 0.15 * np.cos((np.arange(SHAPE[0]) - 15.5) * np.pi / 3)[:, None, None] * np.ones((3, *SHAPE))
+"""Folds of six voxels from crest to crest, alike on both sides: the coarse grid does not hold them."""
+
+
+def folded(generator: np.random.Generator, share: float) -> np.ndarray:
+    """Usual folds of the ball and some of its own, [3, X, Y, Z], of which `share` lies along its slope."""
+    up = uphill(ball())
+    noise = np.stack([gaussian_filter(one, 1.2) for one in generator.standard_normal((4, *SHAPE))]) / 0.11
+    own = np.sqrt((1 - share) / 2) * (noise[:3] - (noise[:3] * up).sum(0) * up)
+    return (0.2 * (own + np.sqrt(share) * up * noise[3]) + USUAL).astype(np.float32)
+
+
+def of_folds(some: list[np.ndarray]) -> list[float]:
+    """Their size where the ball has a slope, the share along it, and how alike neighbours are."""
+    edge, all_of_it = (ball() > 0.2) & (ball() < 0.8), np.stack(some)
+    along = (all_of_it * uphill(ball())).sum(1)[:, edge]
+    at_edge = all_of_it[:, :, edge]
+    alike = (all_of_it[:, :, 1:] * all_of_it[:, :, :-1]).sum() / (all_of_it**2).sum()
+    return [float(at_edge.std()), float((along**2).sum() / (at_edge**2).sum()), float(alike)]
+
+
+@pytest.mark.parametrize("share", [0.8, 1 / 3])
+def test_folds_are_drawn_as_brains_have_them(share):
+    """About the usual ones, as large as theirs, along the slope as much as theirs, and as smooth."""
+    generator = np.random.default_rng(0)
+    fields = [folded(generator, share) for _ in range(12)]
+    some = fitted(ball(), np.ones((2, *SHAPE)), fields, generator.standard_normal((12, 4)), modes=2)
+    drawn = [some.folds(torch.Generator().manual_seed(n)) for n in range(12)]
+    usual, middle = enlarged(some.usual, 2), (slice(1, None), *[slice(8, -8)] * 3)
+    assert np.corrcoef(usual[middle].ravel(), USUAL[middle].ravel())[0, 1] > 0.8
+    nothing = np.zeros_like(some.shift)
+    whole = some.with_folds(nothing, torch.Generator().manual_seed(0))
+    assert np.allclose(whole, usual + drawn[0], atol=1e-5)
+    rest = [field - enlarged(coarsened(field)) - usual for field in fields]
+    for ours, theirs, off in zip(of_folds(drawn), of_folds(rest), (0.05, 0.1, 0.1)):
+        assert ours == pytest.approx(theirs, abs=off)
+
+
+def test_a_registration_goes_on_from_a_field_that_is_nearly_right():
+    """It stays where nothing is left to do, and in the rounds of one resolution it gets nearer."""
+    moved = ball(shift=(2, -1, 0))
+    found = register(ball(), moved, finest=2)
+    again = register(ball(), moved, finest=2, start=found)
+
+    def off(field: np.ndarray) -> float:
+        return float(
+            np.abs(ball() - pull(torch.from_numpy(moved)[None], torch.from_numpy(field))[0].numpy()).mean()
+        )
+
+    assert off(again) < 1.1 * off(found) and np.abs(again - found).mean() < 0.3
+    assert off(register(ball(), moved, finest=2, start=np.zeros_like(found))) < 0.5 * off(
+        np.zeros_like(found)
+    )
 
 
 def test_what_is_known_of_training_brains_is_kept(template: DeformableTemplate, tmp_path):

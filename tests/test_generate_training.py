@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from braindiffusion.imaging.expected import population
 from braindiffusion.imaging.grid import GRID_SHAPE
 from braindiffusion.nets.deformable import DeformableTemplate
 from braindiffusion.nets.prior import PriorNet
+from braindiffusion.nets.warping import identity_grid
 from braindiffusion.training import generate
 from braindiffusion.training.brains import Brain
 from oracles import seeded
@@ -30,16 +33,18 @@ def draw() -> generate.Draw:
         shift=np.zeros((3, *COARSE)),
         slopes=np.zeros((4, 3, *COARSE)),
         modes=np.zeros((1, 3, *COARSE)),
+        usual=np.zeros((3, *(n // 2 for n in GRID_SHAPE))),
         fine=np.zeros((1, *COARSE)),
         width=np.ones(1),
+        along=np.ones(1),
         features=np.column_stack([np.zeros(4), np.ones(4), np.eye(4)]),
         parts=np.zeros((2, *GRID_SHAPE)),
         ml=np.ones(2),
         seen=np.zeros((0, 5)),
     )
-    towards = torch.zeros(3, *GRID_SHAPE)
-    towards[0] = 3
-    return generate.Draw([brain], {"typical": {"ventricles": 20.0, "brain": 1000.0}}, template, [towards])
+    back = np.zeros((3, *GRID_SHAPE), np.float32)
+    back[0] = -3
+    return generate.Draw([brain], {"typical": {"ventricles": 20.0, "brain": 1000.0}}, template, [back])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -48,6 +53,21 @@ def test_the_template_lies_where_the_brain_lies(draw, seed):
     inside = made["x0"] > 0.1
     far = (made["x0"] - draw.mean)[inside].abs().mean()
     assert (made["x0"] - made["expected"])[inside].abs().mean() < 0.35 * far
+
+
+@pytest.mark.parametrize("redrawn", [0.0, 1.0])
+def test_the_template_has_the_brains_folds_or_drawn_ones(draw, monkeypatch, redrawn):
+    """Drawn folds lie about the brain's coarse shape, and are others each time."""
+    monkeypatch.setattr(generate, "REDRAWN", redrawn)
+    folds = replace(draw.template, fine=np.full((1, *COARSE), 0.3))
+    monkeypatch.setattr(draw, "template", folds)
+    points = identity_grid(GRID_SHAPE)
+    first, other = (draw._expected(seeded(n), 0, points) for n in (1, 2))
+    brain, inside = draw.brains[0].image, draw.mean[0] > 0.3
+    inside[:8] = inside[-8:] = False
+    assert (torch.abs(first - brain)[inside].mean() < 0.01) == (redrawn == 0)
+    assert torch.abs(first - brain)[inside].mean() < 0.08
+    assert torch.equal(first, other) == (redrawn == 0)
 
 
 def test_the_same_draw_is_the_same_example(draw):

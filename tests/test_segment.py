@@ -165,7 +165,7 @@ def head(nod_degrees: float = 0.0, contrast: float = 1.0) -> tuple[Volume, np.nd
 def test_the_brain_of_a_head_is_found_in_any_storage(axes, signs):
     scan, inside = head()
     other = stored(scan, axes, signs)
-    brain_there, space = find(other)
+    brain_there, space, _ = find(other)
     truth = stored(Volume(inside, scan.affine), axes, signs).data
     assert 2 * (brain_there & truth).sum() / (brain_there.sum() + truth.sum()) > 0.93
     assert (space & truth).sum() > 0.98 * truth.sum(), "nothing of the brain lies outside what may be"
@@ -174,13 +174,13 @@ def test_the_brain_of_a_head_is_found_in_any_storage(axes, signs):
 @pytest.mark.parametrize("nod", [pytest.param(-22.0, marks=pytest.mark.slow), 22.0])
 def test_the_brain_of_a_nodding_head_is_found(nod):
     scan, inside = head(nod)
-    found = find(scan)[0]
+    found = find(scan).brain
     assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.93
 
 
 def test_the_brain_of_a_head_is_found_in_another_contrast():
     scan, inside = head(contrast=-1.0)
-    found = find(scan)[0]
+    found = find(scan).brain
     assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.9
 
 
@@ -190,7 +190,7 @@ def test_the_brain_is_found_far_from_the_middle_of_a_large_field_of_view():
     wide, there = (np.pad(array, ((0, 20), (15, 0), (0, 25))) for array in (scan.data, inside))
     affine = scan.affine.copy()
     affine[:3, 3] = (scan.affine @ [0, -15, 0, 1.0])[:3]
-    found = find(Volume(wide, affine))[0]
+    found = find(Volume(wide, affine)).brain
     assert 2 * (found & there).sum() / (found.sum() + there.sum()) > 0.93
 
 
@@ -212,23 +212,21 @@ def test_where_the_network_finds_no_brain_it_says_so():
     assert str(caught.value) == "No brain was found in this image; check that it is a head or brain scan."
 
 
-def test_a_head_is_looked_at_again_and_a_stripped_brain_not_at_all(monkeypatch):
-    """What frames a stripped brain is what is not 0; a head is framed by what the last look found."""
+def test_a_head_is_framed_by_what_the_network_finds_and_a_stripped_brain_by_what_it_shows(monkeypatch):
     asked = []
 
-    def fit(data, affine, mask, rough=False, tell=None):
-        asked.append((rough, mask))
+    def fit(data, affine, mask, tell=None):
+        asked.append(mask)
         return frame_of(Volume(data, affine))
 
     monkeypatch.setattr(segment_module.Frame, "fit", fit)
     Segmenter(ByIntensity()).frame(SCAN)
-    ((rough, mask),) = asked
-    assert not rough and np.array_equal(mask, stripped_mask(SCAN))
-    scan, _ = head()
+    (mask,) = asked
+    assert np.array_equal(mask, stripped_mask(SCAN))
+    scan, inside = head()
     assert not is_stripped(scan)
     Segmenter(ByIntensity()).frame(scan)
-    assert [rough for rough, _ in asked[1:]] == [True, False]
-    assert overlap(asked[1][1], asked[2][1]) > 0.7
+    assert overlap(asked[1], inside) > 0.7
 
 
 @pytest.mark.slow
@@ -243,14 +241,14 @@ def test_bone_and_scalp_beyond_what_may_be_intracranial_are_left_out(monkeypatch
 
     asked = []
 
-    def fit(data, affine, mask, rough=False, tell=None):
+    def fit(data, affine, mask, tell=None):
         asked.append(mask)
         return frame_of(Volume(data, affine))
 
     scan, inside = head()
     monkeypatch.setattr(segment_module.Frame, "fit", fit)
     Segmenter(Everything()).frame(scan)
-    assert (asked[-1] <= find(scan)[1]).all()
+    assert (asked[-1] <= find(scan).intracranial).all()
     assert 2 * (asked[-1] & inside).sum() / (asked[-1].sum() + inside.sum()) > 0.85
 
 

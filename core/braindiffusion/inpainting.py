@@ -263,7 +263,7 @@ def shapes_of(
     # Closed smoothly, the hole pulled at the template: now it is closed by what was fitted to the rest, and
     # to the other hemisphere.
     closed[hole] = _joined(template.show(_as_the_other_half(field, hole)), closed, hole, join)[hole]
-    field = template.fit(closed, between(tell, 0.3, 0.6), finest=2)
+    field = template.fit(closed, between(tell, 0.3, 0.6), finest=2, start=field)
     shapes = template.variants(field, _strays(template, hole, seeds))
     return [_joined(shape, closed, hole, join) for shape in shapes]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from .errors import Refused
 from .imaging.align import head_to_template
 from .imaging.atlas import atlas
 from .imaging.expected import population
-from .imaging.frame import Frame
+from .imaging.frame import Frame, Placement
 from .imaging.grid import GRID_AFFINE, GRID_SHAPE, VOXEL_ML, sample
 from .imaging.intensity import Ground
 from .imaging.template import template
@@ -117,8 +118,8 @@ class Segmenter:
         return cls(prepared((model or load_model(ANATOMY_MODEL)).net, device, precision), device)
 
     def frame(self, volume: Volume, tell: Tell = silent) -> Frame:
-        """The frame of a head or a brain. A stripped brain's mask is what is not background; a head is looked
-        at twice, since it takes a frame to find its mask.
+        """The frame of a head or a brain. A stripped brain's mask is what is not background; of a head,
+        which alignment places, the network finds the mask.
 
         `tell` takes the share that is done. Raises Refused where there is no brain.
         """
@@ -128,25 +129,26 @@ class Segmenter:
             mask, ground = stripped_mask(volume), Ground.of(data)
             frame = Frame.fit(ground.lifted(data), volume.affine, mask, tell=between(tell, 0.1, 1.0))
             return replace(frame, ground=ground)
-        brain, near = find(volume, between(tell, 0.0, 0.35))
-        rough = Frame.fit(data, volume.affine, brain, rough=True, tell=between(tell, 0.4, 0.55))
-        anatomy = self.segment(rough, data, between(tell, 0.55, 0.7))
-        found = one_region(anatomy.mask_on(volume.shape, volume.affine) & near)
+        head = find(volume, between(tell, 0.0, 0.35))
+        place = Placement.by_head(data.shape, volume.affine, head.to_template)
+        image = normalise(torch.from_numpy(place.to_model(data)))
+        anatomy = self.segment_model(image, place, between(tell, 0.4, 0.65))
+        found = one_region(anatomy.mask_on(volume.shape, volume.affine) & head.intracranial)
         _require(found, volume)
-        return Frame.fit(data, volume.affine, found, tell=between(tell, 0.75, 1.0))
+        return Frame.fit(data, volume.affine, found, tell=between(tell, 0.7, 1.0))
 
     def segment(self, frame: Frame, data: np.ndarray, tell: Tell = silent) -> Segmentation:
         """The structures of the scan `data` [X, Y, Z] that `frame` was fitted to."""
         lifted = frame.ground.lifted(data)
         return self.segment_model(normalise(torch.from_numpy(frame.to_model(lifted))), frame, tell)
 
-    def segment_model(self, image: torch.Tensor, frame: Frame, tell: Tell = silent) -> Segmentation:
-        """The structures of an `image` [80, 96, 80] in 0..1 that lies where the brain of `frame` lies.
+    def segment_model(self, image: torch.Tensor, place: Placement, tell: Tell = silent) -> Segmentation:
+        """The structures of an `image` [80, 96, 80] in 0..1 that lies as `place` says.
 
         The mean of the image and its mirror image with the labels swapped, so that left and right are treated
         alike. `tell` takes the share that is done.
         """
-        to_template = torch.from_numpy(np.linalg.inv(frame.template_index)).float()
+        to_template = torch.from_numpy(np.linalg.inv(place.template_index)).float()
         flip = mirror(GRID_SHAPE)
         straight = self._probabilities(image, to_template, between(tell, 0.0, 0.45))
         turned = flip @ to_template @ flip
@@ -156,7 +158,7 @@ class Segmenter:
         region = one_region(mean[0] < 0.5)
         confidence = float(mean.max(0)[region].mean()) if region.any() else 0.0
         inside = np.where(region, np.maximum(1 - mean[0], 0.5001), np.minimum(1 - mean[0], 0.4999))
-        index = frame.affine @ frame.index
+        index = place.affine @ place.index
         return Segmentation(mean.astype(np.float16), inside.astype(np.float32), index, confidence)
 
     @torch.inference_mode()
@@ -199,20 +201,30 @@ def _telling(net: torch.nn.Module, tell: Tell) -> Iterator[None]:
             hook.remove()
 
 
-def find(volume: Volume, tell: Tell = silent) -> tuple[np.ndarray, np.ndarray]:
-    """Where the brain of a whole head lies by alignment with a head: the brain alone, and all that may be
-    intracranial, bool [X, Y, Z] each. `tell` takes the share that is done. Raises Refused where there is
-    nothing to align.
+class Head(NamedTuple):
+    """What alignment with a head shows: the brain alone, and all that may be intracranial, bool [X, Y, Z]
+    each; and the alignment (4, 4), native RAS mm -> template RAS mm.
+    """
+
+    brain: np.ndarray
+    intracranial: np.ndarray
+    to_template: np.ndarray
+
+
+def find(volume: Volume, tell: Tell = silent) -> Head:
+    """Where the brain of a whole head lies by alignment with a head. `tell` takes the share that is done.
+    Raises Refused where there is nothing to align.
     """
     data = np.asarray(volume.data, np.float32)
     if not (data > 0).any():
         raise Refused("No brain was found in this image; check that it is a head or brain scan.")
-    to_grid = np.linalg.inv(GRID_AFFINE) @ head_to_template(data, volume.affine, tell) @ volume.affine
+    to_template = head_to_template(data, volume.affine, tell)
+    to_grid = np.linalg.inv(GRID_AFFINE) @ to_template @ volume.affine
     brain = binary_fill_holes(template().t1 > 0.2)
     space = binary_dilation(binary_fill_holes(population().aligned.mean > 0.1))
     masks = [sample(mask.astype(np.float32), to_grid, volume.shape) > 0.5 for mask in (brain, space)]
     _require(masks[0], volume)
-    return masks[0], masks[1]
+    return Head(*masks, to_template)
 
 
 def is_stripped(volume: Volume) -> bool:

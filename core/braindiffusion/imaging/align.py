@@ -7,6 +7,7 @@ and every voxel: the same scan gives the same transform, bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -32,6 +33,8 @@ HEAD_AFFINE = upright(_COARSE, HEAD_SHAPE, GRID_CENTRE + [0, 0, -8])
 """Grid of the head template: voxel -> template RAS mm."""
 _PITCHES = (0.0, 0.3, -0.3)
 """Nods of the head, in radians, from which its alignment is sought."""
+_NODDING = 0.2
+"""Share of the time that they take."""
 _UPPER = 130.0
 """Millimetre below the top of a head in which it is about as wide as its brain; necks vary."""
 
@@ -54,23 +57,30 @@ def _coarse(data: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> sitk.Im
 
 
 def _search(
-    fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform, step: float, tell: Tell = silent
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    start: sitk.Transform,
+    step: float,
+    tell: Tell = silent,
+    shrink: Sequence[int] = _SHRINK,
 ) -> sitk.Transform:
-    """The transform that aligns best. `tell` hears of each iteration, and what it raises ends the search."""
+    """The transform that aligns best, sought on images shrunk by each factor in turn. `tell` hears of each
+    iteration, and what it raises ends the search.
+    """
     method = _mutual_information()
     method.SetOptimizerAsRegularStepGradientDescent(
         step, 1e-3, _ITERATIONS, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel(_SHRINK)
-    method.SetSmoothingSigmasPerLevel([4.0, 0.0])
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel([_COARSE * (factor - 1) for factor in shrink])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(start, inPlace=False)
     raised: list[BaseException] = []
 
     def iterated() -> None:
         try:
-            tell((method.GetCurrentLevel() + method.GetOptimizerIteration() / _ITERATIONS) / len(_SHRINK))
+            tell((method.GetCurrentLevel() + method.GetOptimizerIteration() / _ITERATIONS) / len(shrink))
         except BaseException as error:  # ITK would print it and go on; it is raised below
             raised.append(error)
             method.StopRegistration()  # of this resolution; the next one ends at its first iteration
@@ -104,8 +114,8 @@ def _upper_middle(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def head_to_template(data: np.ndarray, affine: np.ndarray, tell: Tell = silent) -> np.ndarray:
     """Affine matrix (4, 4), native RAS mm -> template RAS mm, of a head `data` [X, Y, Z] with its skull.
 
-    Mutual information aligns it rigidly from three nods of the head; the best goes on to an affine. Raises
-    Refused where the image is empty at the resolution of the search.
+    Mutual information aligns it rigidly, coarsely from three nods of the head; the best goes on finer, and
+    then to an affine. Raises Refused where the image is empty at the resolution of the search.
     """
     corners = np.array(np.meshgrid(*((0, n - 1) for n in data.shape), indexing="ij")).reshape(3, -1)
     points = affine[:3, :3] @ corners + affine[:3, 3:]
@@ -124,17 +134,24 @@ def head_to_template(data: np.ndarray, affine: np.ndarray, tell: Tell = silent) 
         start.SetCenter((_LPS[:3, :3] @ start_at).tolist())
         start.SetTranslation((_LPS[:3, :3] @ (to - start_at)).tolist())
         start.SetRotation(pitch, 0.0, 0.0)
-        share = 0.8 / len(_PITCHES)
+        share = _NODDING / len(_PITCHES)
         told = between(tell, number * share, (number + 1) * share)
-        found.append(_search(fixed, moving, start, 4.0, told))
+        found.append(_search(fixed, moving, start, 4.0, told, _SHRINK[:1]))
     best = min(found, key=lambda transform: _dissimilarity(fixed, moving, transform))
-    centre = _LPS[:3, :3] @ start_at
-    rigid = _LPS @ _matrix_ras(best) @ _LPS
-    full = sitk.AffineTransform(3)
-    full.SetCenter(centre.tolist())
-    full.SetMatrix(rigid[:3, :3].ravel().tolist())
-    full.SetTranslation((rigid[:3, :3] @ centre + rigid[:3, 3] - centre).tolist())
-    return np.linalg.inv(_matrix_ras(_search(fixed, moving, full, 2.0, between(tell, 0.8, 1.0))))
+    middle = _LPS[:3, :3] @ start_at
+    turned = _linear(sitk.Euler3DTransform(), best, middle)
+    rigid = _search(fixed, moving, turned, 2.0, between(tell, _NODDING, 0.6), _SHRINK[1:])
+    full = _linear(sitk.AffineTransform(3), rigid, middle)
+    return np.linalg.inv(_matrix_ras(_search(fixed, moving, full, 2.0, between(tell, 0.6, 1.0))))
+
+
+def _linear(empty: sitk.Transform, like: sitk.Transform, centre: np.ndarray) -> sitk.Transform:
+    """`empty`, made to do what the rigid transform `like` does, about `centre` (LPS mm)."""
+    matrix = _LPS @ _matrix_ras(like) @ _LPS
+    empty.SetCenter(centre.tolist())
+    empty.SetMatrix(matrix[:3, :3].ravel().tolist())
+    empty.SetTranslation((matrix[:3, :3] @ centre + matrix[:3, 3] - centre).tolist())
+    return empty
 
 
 def _dissimilarity(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:

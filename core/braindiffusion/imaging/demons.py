@@ -22,20 +22,26 @@ _BLUR = 0.6
 """Blur before shrinking, in units of the factor, so that nothing aliases."""
 
 
-def register(fixed: np.ndarray, moving: np.ndarray, tell: Tell = silent, finest: int = 1) -> np.ndarray:
+def register(
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    tell: Tell = silent,
+    finest: int = 1,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
     """The displacement field [3, X, Y, Z] by which `moving` looks like `fixed`, both [X, Y, Z] of one
     contrast: voxel p of `fixed` resembles what lies at p + field(p) in `moving`, in voxels along each axis.
 
     Diffeomorphic demons (Vercauteren 2009): the same images give the same field, on any number of threads
     (as many as `Plan` says, or all). `tell` hears of each iteration, and what it raises ends the search.
     finest: the factor by which images are shrunk at last; 2 takes a tenth of the time and follows no fine
-    detail.
+    detail. start: a field [3, X, Y, Z] that is nearly right; it is followed at the finest resolution alone.
     """
     images = [_image(array) for array in (fixed, moving)]
-    fields: list[sitk.Image] = []
+    fields = [] if start is None else [_vectors(start)]
     for n, (factor, rounds, stiffness) in enumerate(zip(_SHRINK, _ITERATIONS, _STIFFNESS)):
-        if factor < finest:
-            break
+        if factor < finest or (start is not None and factor > finest):
+            continue
         still, moved = (_shrunk(image, factor) for image in images)
         earlier = [_on(still, field) for field in fields]
         demons = _demons(rounds, stiffness * factor, _FLUIDITY * factor)
@@ -57,6 +63,12 @@ def _on(image: sitk.Image, field: sitk.Image) -> sitk.Image:
 
 def _image(array: np.ndarray) -> sitk.Image:
     return sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0), dtype=np.float32))
+
+
+def _vectors(field: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(
+        np.ascontiguousarray(field.transpose(3, 2, 1, 0), np.float64), isVector=True
+    )
 
 
 def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:

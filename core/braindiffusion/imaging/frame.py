@@ -21,66 +21,28 @@ from .template import template
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Where one brain lies on the model grid, and how its intensities map there.
+class Placement:
+    """Where one brain lies on the model grid.
 
     shape: of the user's grid. affine: (4, 4) user's voxel -> native RAS mm. rigid: (4, 4) native RAS mm ->
     model RAS mm. to_template: (4, 4) model RAS mm -> template RAS mm, an affine for population maps only.
-    mask: bool [80, 96, 80], the intracranial space. log_bias: float32 [80, 96, 80]. scale: native
-    (bias-corrected) <-> model intensity. image: float32 [80, 96, 80], the brain as the models see it: white
-    matter 1, background 0. tissue: mean and SD of CSF, grey and white matter on the native scale, for
-    plausibility. ground: what native intensities are lifted by before all of this.
     """
 
     shape: tuple[int, int, int]
     affine: np.ndarray
     rigid: np.ndarray
     to_template: np.ndarray
-    mask: np.ndarray
-    log_bias: np.ndarray
-    scale: TissueScale
-    image: np.ndarray
-    tissue: np.ndarray
-    ground: Ground = Ground()
 
     @classmethod
-    def fit(
-        cls,
-        data: np.ndarray,
-        affine: np.ndarray,
-        mask: np.ndarray,
-        rough: bool = False,
-        tell: Tell = silent,
-    ) -> Frame:
-        """Find the frame of `data` [X, Y, Z] with `affine` (4, 4), whose intracranial `mask` [X, Y, Z] is
-        known.
-
-        Where the mask is only `rough`, registration alone places the brain. Otherwise its box is centred, and
-        Refused is raised when it is larger than the model grid. `tell` takes the share that is done.
+    def by_head(cls, shape: tuple[int, int, int], affine: np.ndarray, to_template: np.ndarray) -> Placement:
+        """That of a brain in a head that `to_template` (4, 4), native RAS mm -> template RAS mm, aligns: the
+        middle of the grid lies in the middle of the template, and nothing is stretched.
         """
-        data = np.asarray(data, np.float32)
-        rigid = rigid_to_template(data, mask, affine, between(tell, 0.0, 0.35))
-        tell(0.35)
-        rigid = rigid if rough else _centred(rigid, mask, affine)
-        tell(0.4)
-        index = _index_of(affine, rigid)
-        on_grid = (
-            sample(smooth_for(mask.astype(np.float32), spacing_of(affine), GRID_SPACING), index, GRID_SHAPE)
-            > 0.5
-        )
-        if not rough:
-            _check_field_of_view(on_grid)
-        tell(0.45)
-        native = sample(smooth_for(data, spacing_of(affine), GRID_SPACING), index, GRID_SHAPE) * on_grid
-        tell(0.5)
-        log_bias = log_bias_field(native, on_grid)
-        flat = native * np.exp(-log_bias)
-        to_template = affine_to_template(flat, between(tell, 0.65, 0.95))
-        tell(0.95)
-        tissue = np.array(tissue_means(*_with_priors(flat, on_grid, to_template)))
-        scale = TissueScale(float(tissue[0, 1]), float(tissue[0, 2]))
-        image = np.clip(scale.to_model(flat), 0, 2) * on_grid
-        return cls(data.shape, affine, rigid, to_template, on_grid, log_bias, scale, image, tissue)
+        left, _, right = np.linalg.svd(to_template[:3, :3])
+        rigid = np.eye(4)
+        rigid[:3, :3] = left @ right
+        rigid[:3, 3] = GRID_CENTRE - rigid[:3, :3] @ (np.linalg.inv(to_template) @ [*GRID_CENTRE, 1.0])[:3]
+        return cls(shape, affine, rigid, to_template @ np.linalg.inv(rigid))
 
     @property
     def index(self) -> np.ndarray:
@@ -104,16 +66,6 @@ class Frame:
         """
         return sample(array, np.linalg.inv(self.index), self.shape, order)
 
-    def native_intensity(self, model: np.ndarray, order: int = 1) -> np.ndarray:
-        """Model intensities [80, 96, 80] on the user's grid in the scan's own units, the bias field put
-        back.
-        """
-        return self.to_native(self.scanner_intensity(model), order)
-
-    def scanner_intensity(self, model: np.ndarray) -> np.ndarray:
-        """Model intensities [80, 96, 80] in the scan's own units, the bias field put back, same grid."""
-        return self.scale.to_native(model) * np.exp(self.log_bias) + self.ground.lowest
-
     def model_to_native_mm(self, points: np.ndarray) -> np.ndarray:
         """Model voxel indices (N, 3) -> native RAS millimetre (N, 3)."""
         matrix = self.affine @ self.index
@@ -128,6 +80,74 @@ class Frame:
     def template_index(self) -> np.ndarray:
         """(4, 4) template grid voxel index -> model voxel index, through the affine: for population maps."""
         return np.linalg.inv(GRID_AFFINE) @ np.linalg.inv(self.to_template) @ GRID_AFFINE
+
+
+@dataclass(frozen=True)
+class Frame(Placement):
+    """Where one brain lies on the model grid, and how its intensities map there.
+
+    mask: bool [80, 96, 80], the intracranial space. log_bias: float32 [80, 96, 80]. scale: native
+    (bias-corrected) <-> model intensity. image: float32 [80, 96, 80], the brain as the models see it: white
+    matter 1, background 0. tissue: mean and SD of CSF, grey and white matter on the native scale, for
+    plausibility. ground: what native intensities are lifted by before all of this.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    rigid: np.ndarray
+    to_template: np.ndarray
+    mask: np.ndarray
+    log_bias: np.ndarray
+    scale: TissueScale
+    image: np.ndarray
+    tissue: np.ndarray
+    ground: Ground = Ground()
+
+    @classmethod
+    def fit(
+        cls,
+        data: np.ndarray,
+        affine: np.ndarray,
+        mask: np.ndarray,
+        tell: Tell = silent,
+    ) -> Frame:
+        """Find the frame of `data` [X, Y, Z] with `affine` (4, 4), whose intracranial `mask` [X, Y, Z] is
+        known. Registration turns the brain, and its box is centred.
+
+        Raises Refused where it is larger than the model grid. `tell` takes the share that is done.
+        """
+        data = np.asarray(data, np.float32)
+        turned = rigid_to_template(data, mask, affine, between(tell, 0.0, 0.35))
+        tell(0.35)
+        rigid = _centred(turned, mask, affine)
+        tell(0.4)
+        index = _index_of(affine, rigid)
+        on_grid = (
+            sample(smooth_for(mask.astype(np.float32), spacing_of(affine), GRID_SPACING), index, GRID_SHAPE)
+            > 0.5
+        )
+        _check_field_of_view(on_grid)
+        tell(0.45)
+        native = sample(smooth_for(data, spacing_of(affine), GRID_SPACING), index, GRID_SHAPE) * on_grid
+        tell(0.5)
+        log_bias = log_bias_field(native, on_grid)
+        flat = native * np.exp(-log_bias)
+        to_template = affine_to_template(flat, between(tell, 0.65, 0.95))
+        tell(0.95)
+        tissue = np.array(tissue_means(*_with_priors(flat, on_grid, to_template)))
+        scale = TissueScale(float(tissue[0, 1]), float(tissue[0, 2]))
+        image = np.clip(scale.to_model(flat), 0, 2) * on_grid
+        return cls(data.shape, affine, rigid, to_template, on_grid, log_bias, scale, image, tissue)
+
+    def native_intensity(self, model: np.ndarray, order: int = 1) -> np.ndarray:
+        """Model intensities [80, 96, 80] on the user's grid in the scan's own units, the bias field put
+        back.
+        """
+        return self.to_native(self.scanner_intensity(model), order)
+
+    def scanner_intensity(self, model: np.ndarray) -> np.ndarray:
+        """Model intensities [80, 96, 80] in the scan's own units, the bias field put back, same grid."""
+        return self.scale.to_native(model) * np.exp(self.log_bias) + self.ground.lowest
 
     @property
     def expected(self) -> Expected:

@@ -61,7 +61,8 @@ class Ground:
         """The ground of `data` [X, Y, Z]: of a brain that is positive on a background of 0 or less it is 0,
         and so it is where no one value fills most of the grid's border.
         """
-        border = np.concatenate([np.take(data, end, axis).ravel() for axis in range(3) for end in (0, -1)])
+        faces = [np.moveaxis(data, axis, 0)[end] for axis in range(3) for end in (0, -1)]
+        border = np.concatenate([face.ravel() for face in faces])
         values, counts = np.unique(border, return_counts=True)
         if counts.max() < 0.5 * border.size:
             return cls()

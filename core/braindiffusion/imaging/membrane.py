@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import find_objects
 from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import cg
+from scipy.sparse.linalg import LinearOperator, cg, splu
 
 from ..errors import BrainDiffusionError
 
 _ACCURACY, _ITERATIONS = 1e-4, 5000
+_BLOCK = 4
+"""Edge in voxels of the blocks whose levels are sought together."""
 _LOOSE = 1e-9
 """Pull towards the mean that makes the answer unique where a piece of the region touches nothing known."""
 
@@ -45,7 +47,8 @@ class Membrane:
         stiffness = np.asarray(inner.sum(1)).ravel() + _LOOSE
         for numbers, _, _, touching, weight in self._ends:
             np.add.at(stiffness, numbers[touching], weight)
-        self._matrix = diags(stiffness) - inner
+        self._matrix = csr_matrix(diags(stiffness) - inner)
+        self._near = _preconditioner(self._matrix, np.argwhere(region) // _BLOCK, stiffness)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """The continuation (N,) float32 at the region's voxels, in their order; in a piece that touches
@@ -58,12 +61,25 @@ class Membrane:
         pull = np.zeros(self._matrix.shape[0])
         for (numbers, _, _, touching, weight), values in zip(self._ends, seen):
             np.add.at(pull, numbers[touching], weight * (values - mean))
-        found, failed = cg(self._matrix, pull, rtol=_ACCURACY, maxiter=_ITERATIONS)
+        found, failed = cg(self._matrix, pull, rtol=_ACCURACY, maxiter=_ITERATIONS, M=self._near)
         if failed:
             raise BrainDiffusionError(
                 "The region is too large to be joined with the scan; mark a smaller one."
             )
         return (found + mean).astype(np.float32)
+
+
+def _preconditioner(matrix: csr_matrix, blocks: np.ndarray, stiffness: np.ndarray) -> LinearOperator:
+    """Nearly the inverse of `matrix` [N, N]: each row by itself, and all of a block together, which carries
+    far what single rows hand on one voxel at a time (Nicolaides 1987). blocks: (N, 3), whose each row is.
+    """
+    number = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
+    size = len(number)
+    members = csr_matrix((np.ones(size), (np.arange(size), number)), (size, number.max(initial=0) + 1))
+    together = splu((members.T @ matrix @ members).tocsc())
+    return LinearOperator(
+        (size, size), lambda pull: pull / stiffness + members @ together.solve(members.T @ pull), dtype=float
+    )
 
 
 def box_around(region: np.ndarray, margin: int) -> tuple[slice, ...]:

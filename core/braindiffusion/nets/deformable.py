@@ -40,6 +40,8 @@ _PATCH = 3.0
 """Width of the Gaussian within which the parts of a drawn shape belong together, in voxels of the coarse grid
 (24 mm): so drawn, brains are about as like the nearest training brain as these are to each other.
 """
+_FAINT = 0.1
+"""Intensity of the mean brain below which there is none."""
 _FARTHEST = 3.5
 """Standard deviations: features and modes beyond are drawn in, because no brain was seen there."""
 
@@ -50,19 +52,22 @@ class DeformableTemplate:
     grid: how far from each place of the mean brain its counterpart in a brain lies.
 
     shift: the average field. slopes: [F, 3, x, y, z], per standard deviation of a feature (FEATURES). modes:
-    [M, 3, x, y, z], each times a standard normal number. fine: [1, x, y, z] deviation of what the coarse grid
-    does not hold, a smooth random field of `width` voxels. features: [F, 2 + F]: mean, deviation and
-    correlations of the features. seen: [N, F + M] features and scores of the training brains and of their
-    mirror images, two rows each in turn: no shape is drawn that is nearer to one of them than they are to
-    each other.
+    [M, 3, x, y, z], each times a standard normal number. What the coarse grid does not hold are folds: usual,
+    [3, X / 2, Y / 2, Z / 2], is their average, fine [1, x, y, z] their deviation from it, a smooth random
+    field of `width` voxels with the share `along` of its variance along the mean brain's slopes. features:
+    [F, 2 + F]: mean, deviation and correlations of the features. seen: [N, F + M] features and scores of the
+    training brains and of their mirror images, two rows each in turn: no shape is drawn that is nearer to one
+    of them than they are to each other.
     """
 
     mean: np.ndarray
     shift: np.ndarray
     slopes: np.ndarray
     modes: np.ndarray
+    usual: np.ndarray
     fine: np.ndarray
     width: np.ndarray
+    along: np.ndarray
     features: np.ndarray
     parts: np.ndarray
     ml: np.ndarray
@@ -79,10 +84,10 @@ class DeformableTemplate:
         """Write as npz: intensities and displacements in whole numbers of a unit, each less than 1 % of the
         largest.
         """
-        stored = {"width": self.width, "features": self.features, "ml": self.ml, "seen": self.seen}
+        stored = {name: getattr(self, name) for name in ("width", "along", "features", "ml", "seen")}
         stored |= {"parts": self.parts.astype(np.uint8)}
         stored |= {"mean": np.rint(self.mean * 127), "mean_unit": np.array(1 / 127)}
-        for name in ("shift", "slopes", "modes", "fine"):
+        for name in ("shift", "slopes", "modes", "usual", "fine"):
             array = getattr(self, name)
             rest = tuple(range(1, array.ndim))
             unit = np.maximum(np.abs(array).max(rest, keepdims=True), 1e-6) / 127
@@ -96,7 +101,8 @@ class DeformableTemplate:
         """
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(len(FEATURES), generator=generator).double().numpy()
-        field = enlarged(self._nobodys(self.standardised(values, drawn), generator)) + self._fine(generator)
+        coarse = self._nobodys(self.standardised(values, drawn), generator)
+        field = self.with_folds(coarse, generator)
         # Modes change the volumes too: the covariates make up for it.
         return self.show(self.sized(field, {name: values.get(name) for name in _SIZES}))
 
@@ -178,7 +184,7 @@ class DeformableTemplate:
 
     def stray(self, generator: torch.Generator) -> np.ndarray:
         """How far a brain's own shape, coarse and fine, lies from what is usual, [3, X, Y, Z]."""
-        return enlarged(self.own(generator)) + self._fine(generator)
+        return enlarged(self.own(generator)) + self.folds(generator)
 
     def sized(self, field: np.ndarray, wanted: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] with as much of the covariates' slopes added as brings ventricles and brain to
@@ -201,11 +207,25 @@ class DeformableTemplate:
         grown = growth(torch.from_numpy(np.ascontiguousarray(field, np.float32))).clamp(min=0).numpy()
         return np.array([grown[part > 0.5].sum(dtype=np.float64) for part in self.parts]) * self.ml
 
-    def _fine(self, generator: torch.Generator) -> np.ndarray:
-        noise = torch.randn(3, *self.mean.shape, generator=generator).numpy()
+    def with_folds(self, coarse: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """The field [3, X, Y, Z] of a brain of which the `coarse` one [3, x, y, z] is known; its folds are
+        drawn.
+        """
+        return enlarged(coarse) + enlarged(self.usual, 2) + self.folds(generator)
+
+    def folds(self, generator: torch.Generator) -> np.ndarray:
+        """How far a brain's own folds lie from the usual ones, [3, X, Y, Z]."""
+        noise = torch.randn(4, *self.mean.shape, generator=generator).numpy()
         smooth = np.stack([gaussian_filter(one, float(self.width[0])) for one in noise])
-        smooth -= enlarged(coarsened(smooth))
-        return smooth / smooth.std() * enlarged(self.fine)
+        # A third of what has no direction lies along the slope, too.
+        anyhow = min(1.0, 1.5 * (1 - float(self.along[0])))
+        drawn = np.sqrt(anyhow / 3) * smooth[:3] + np.sqrt(1 - anyhow) * self._uphill * smooth[3]
+        drawn -= enlarged(coarsened(drawn))
+        return drawn / drawn[:, self.mean > _FAINT].std() * enlarged(self.fine)
+
+    @cached_property
+    def _uphill(self) -> np.ndarray:
+        return uphill(self.mean)
 
     def show(self, field: np.ndarray) -> np.ndarray:
         """The brain [X, Y, Z] that `field` [3, X, Y, Z] makes of the mean brain."""
@@ -214,11 +234,13 @@ class DeformableTemplate:
     def _pulled(self, back: torch.Tensor) -> np.ndarray:
         return pull(torch.from_numpy(self.mean)[None], back.float())[0].numpy()
 
-    def fit(self, image: np.ndarray, tell: Tell = silent, finest: int = 1) -> np.ndarray:
+    def fit(
+        self, image: np.ndarray, tell: Tell = silent, finest: int = 1, start: np.ndarray | None = None
+    ) -> np.ndarray:
         """The field [3, X, Y, Z] that makes `image` [X, Y, Z] of the mean brain: some 15 s, and 2 s where
-        `finest` (`imaging.demons`) is 2.
+        `finest` is 2. start: such a field that is nearly right (`imaging.demons`).
         """
-        return register(self.mean, image, tell, finest)
+        return register(self.mean, image, tell, finest, start)
 
     def changed(self, field: np.ndarray, before: Mapping[str, Any], after: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] of a brain as it would be had its covariates gone from `before` to `after`."""
@@ -260,20 +282,28 @@ def feature(name: str, value: Any) -> float:
     return float(np.log(max(float(value), 1e-3))) if name in _SIZES else float(value)
 
 
-def coarsened(field: np.ndarray) -> np.ndarray:
-    """Block means [..., X / FOLD, Y / FOLD, Z / FOLD] of fields [..., X, Y, Z]."""
+def uphill(mean: np.ndarray) -> np.ndarray:
+    """Direction [3, X, Y, Z] in which an image [X, Y, Z] rises, of length 1; 0 where it is flat. Across it
+    registration sees no displacement, so folds differ along it.
+    """
+    slopes = np.stack(np.gradient(gaussian_filter(mean, 1.0)))
+    return (slopes / np.maximum(np.linalg.norm(slopes, axis=0), 1e-4)).astype(np.float32)
+
+
+def coarsened(field: np.ndarray, factor: int = FOLD) -> np.ndarray:
+    """Block means [..., X / factor, Y / factor, Z / factor] of fields [..., X, Y, Z]."""
     *lead, x, y, z = field.shape
-    blocks = field.reshape(*lead, x // FOLD, FOLD, y // FOLD, FOLD, z // FOLD, FOLD)
+    blocks = field.reshape(*lead, x // factor, factor, y // factor, factor, z // factor, factor)
     return blocks.mean((-5, -3, -1))
 
 
-def enlarged(coarse: np.ndarray) -> np.ndarray:
+def enlarged(coarse: np.ndarray, factor: int = FOLD) -> np.ndarray:
     """Smooth fields [C, X, Y, Z] about the block means [C, x, y, z]: cubic splines."""
-    along = [_spline(n) for n in coarse.shape[1:]]
+    along = [_spline(n, factor) for n in coarse.shape[1:]]
     return np.einsum("cxyz,ix,jy,kz->cijk", coarse.astype(np.float32), *along, optimize=True)
 
 
 @lru_cache
-def _spline(n: int) -> np.ndarray:
-    """[FOLD * n, n]: block means to values of a cubic spline."""
-    return zoom(np.eye(n, dtype=np.float32), (FOLD, 1), order=3, mode="nearest", grid_mode=True)
+def _spline(n: int, factor: int) -> np.ndarray:
+    """[factor * n, n]: block means to values of a cubic spline."""
+    return zoom(np.eye(n, dtype=np.float32), (factor, 1), order=3, mode="nearest", grid_mode=True)

@@ -8,11 +8,12 @@ difference to it. An example is a moved copy of a training brain and the templat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -20,15 +21,14 @@ from torch.nn import functional
 from ..diffusion.cond import Cond
 from ..diffusion.covariate import Covariate
 from ..diffusion.path import Node
-from ..imaging.grid import GRID_SHAPE
-from ..nets.deformable import FILE, DeformableTemplate
+from ..nets.deformable import FILE, DeformableTemplate, coarsened
 from ..nets.prior import CONTEXT, PriorDenoiser, PriorNet
 from ..nets.warping import inverse, warp
 from ..paths import require_data
 from . import prior
 from .brains import Brain, brains, draw_move
-from .fields import chance, log_uniform, smooth_field, uniform
-from .template import build
+from .fields import chance, log_uniform
+from .template import Built, build, refitted
 from .trainer import Batch, Plan, train
 from .volumes import real_volumes
 
@@ -49,9 +49,9 @@ SIGMA_DATA = 0.06
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0
 WHOLE = 0.25
 """Share of the steps that see all of a brain; others see a part of the prior's size."""
-SLIPPED, FARTHEST_SLIP, SLIP_WIDTH = 0.5, 0.5, 4.0
-"""Share of examples whose template slips a little, by how many voxels at most (root mean square), over how
-many voxels: drawn shapes have folds that fit less well than those that registration found.
+REDRAWN = 0.5
+"""Share of examples whose template has drawn folds in place of the brain's own: those that a sample begins
+with fit no brain, and what is expected of folds must be learnt from such.
 """
 NETWORK: dict[str, Any] = {
     "covariates": len(COVARIATES),
@@ -65,8 +65,8 @@ NETWORK: dict[str, Any] = {
 
 
 class Draw:
-    """`draw(generator)` of the trainer. through `fields` the template looks like each
-    of `some` brains.
+    """`draw(generator)` of the trainer. `fields` [3, X, Y, Z] make each of `some` brains of the template's
+    mean brain.
     """
 
     def __init__(
@@ -74,9 +74,10 @@ class Draw:
         some: list[Brain],
         volumes: Mapping[str, dict[str, float]],
         template: DeformableTemplate,
-        fields: list[Tensor],
+        fields: Sequence[np.ndarray],
     ) -> None:
-        self.brains, self.volumes, self.fields = some, volumes, fields
+        self.brains, self.volumes, self.template, self.fields = some, volumes, template, fields
+        self.back = [inverse(torch.from_numpy(field)).half() for field in fields]
         self.mean = torch.from_numpy(template.mean)[None]
 
     def __call__(self, generator: Generator) -> Batch:
@@ -89,7 +90,7 @@ class Draw:
     def _example(self, generator: Generator) -> Batch:
         n = int(torch.randint(len(self.brains), (), generator=generator))
         brain, move = self.brains[n], draw_move(generator, gentle=True)
-        shown = self._expected(generator, self.fields[n], move.points)
+        shown = self._expected(generator, n, move.points)
         sizes = [self.volumes[brain.name][name] * move.growth for name in ("ventricles", "brain")]
         values: list[float | None] = [brain.age, brain.sex, *sizes]
         covariates, known = prior.conditions_of(generator, values, "generate")
@@ -100,13 +101,13 @@ class Draw:
             "known": known,
         }
 
-    def _expected(self, generator: Generator, field: Tensor, points: Tensor) -> Tensor:
-        """The template [X, Y, Z] as a copy of a brain shows it, whose voxels lie at `points` of the brain."""
-        points = points + warp(field.float(), points, outside="border")
-        if chance(generator, SLIPPED):
-            slip = smooth_field(generator, GRID_SHAPE, SLIP_WIDTH, 3)
-            points = points + uniform(generator, 0, FARTHEST_SLIP) * slip
-        return warp(self.mean, points)[0]
+    def _expected(self, generator: Generator, n: int, points: Tensor) -> Tensor:
+        """The template [X, Y, Z] as a copy of brain `n` shows it, whose voxels lie at `points` of that."""
+        field = self.back[n]
+        if chance(generator, REDRAWN):
+            drawn = self.template.with_folds(coarsened(self.fields[n]), generator)
+            field = inverse(torch.from_numpy(drawn))
+        return warp(self.mean, points + warp(field.float(), points, outside="border"))[0]
 
 
 def noise_level(generator: Generator) -> float:
@@ -130,15 +131,23 @@ def loss_of(net: nn.Module, batch: Batch) -> Tensor:
     return (raw - denoiser.target(batch["x0"], x, node, shown)).square().mean()
 
 
+def _built(some: list[Brain], volumes: Mapping[str, dict[str, float]], plan: Plan) -> Built:
+    """The template beside the weights to go on from, if it lies there, else a new one."""
+    folder = plan.folder / "template"
+    file = plan.resume.with_name(FILE) if plan.resume else None
+    if file is not None and file.is_file():
+        return refitted(DeformableTemplate.load(file), some, folder)
+    return build(some, volumes, folder)
+
+
 def main(plan: Plan) -> Path:
-    """Train for `plan.hours` after the template is built; returns the EMA weights. The template lies beside
+    """Train for `plan.hours` after the template is there; returns the EMA weights. The template lies beside
     them.
     """
     root = require_data("t1_brains", "label_maps", "priors", "ms", "stroke")
     torch.manual_seed(plan.seed)
     volumes = real_volumes(root, "train", plan.folder / "volumes.json")
     some = brains(root, "train", plan.folder / "brains")
-    built = build(some, volumes, plan.folder / "template")
+    built = _built(some, volumes, plan)
     built.template.save(plan.folder / FILE)
-    fields = [inverse(torch.from_numpy(field)).half() for field in built.fields]
-    return train(PriorNet(**NETWORK), Draw(some, volumes, built.template, fields), loss_of, plan)
+    return train(PriorNet(**NETWORK), Draw(some, volumes, built.template, built.fields), loss_of, plan)

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from ..anatomy import PARENCHYMA, VENTRICLES
 from ..generating import cleaned, measured, placed
@@ -20,7 +22,7 @@ from ..imaging.demons import register
 from ..imaging.expected import population
 from ..imaging.grid import VOXEL_ML
 from ..nets.anatomy import normalise
-from ..nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, feature
+from ..nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, feature, uphill
 from ..nets.warping import mirrored, pull
 from ..plan import cpu_precision
 from ..segment import Segmenter
@@ -30,6 +32,10 @@ ROUNDS = 3
 MODES = 48
 COUNTED = 12
 """Brains in which the volumes that are shown are measured."""
+_WIDTHS = np.arange(0.6, 3.0, 0.1)
+"""Voxels."""
+_FAINT = 0.1
+"""Intensity of the mean brain below which there is none."""
 
 
 class Built(NamedTuple):
@@ -54,6 +60,17 @@ def build(brains: Sequence[Brain], volumes: Mapping[str, Mapping[str, float]], f
     segmenter = Segmenter.load(precision=cpu_precision())
     template = fitted(mean.numpy(), _parts(mean.numpy(), segmenter), arrays, known)
     return Built(counted(template, arrays[:: max(1, len(arrays) // COUNTED)], segmenter), arrays)
+
+
+def refitted(template: DeformableTemplate, brains: Sequence[Brain], folder: Path) -> Built:
+    """The `template` with folds as `brains` have them, and what makes each of them of its mean brain; fields
+    are kept in `folder` by the mean brain that they start from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mean, mark = torch.from_numpy(template.mean), crc32(template.mean.tobytes())
+    fields = [_kept(folder / f"{mark:08x}-{brain.name}.npy", mean, brain) for brain in brains]
+    arrays = [field.numpy() for field in fields]
+    return Built(replace(template, **_folds(template.mean, _both(arrays))), arrays)
 
 
 def counted(
@@ -96,7 +113,7 @@ def fitted(
     """The template of displacement `fields` [3, X, Y, Z], which make each brain of `mean`, and
     features `known` [N, F]; `parts` as `DeformableTemplate` has them.
     """
-    both = [one for field in fields for one in (field, mirrored(torch.from_numpy(field)).numpy())]
+    both = _both(fields)
     coarse = np.stack([coarsened(field) for field in both])
     features = np.repeat(known, 2, 0)
     middle, deviation = features.mean(0), features.std(0)
@@ -109,14 +126,12 @@ def fitted(
     freedom = len(known) - 1 - known.shape[1]
     # Mirror images are no further brains: they add to the directions, not to the degrees of freedom.
     deviations = size[:modes] / np.sqrt(2 * freedom)
-    deviation_of_fine, width = _fine(both)
     return DeformableTemplate(
         mean=mean,
         shift=shift,
         slopes=slopes,
         modes=(deviations[:, None] * directions[:modes]).reshape(-1, *shift.shape),
-        fine=deviation_of_fine,
-        width=np.array([width]),
+        **_folds(mean, both),
         features=np.column_stack([middle, deviation, np.corrcoef(z.T)]),
         parts=parts,
         ml=np.full(len(parts), VOXEL_ML),
@@ -124,16 +139,40 @@ def fitted(
     )
 
 
-def _fine(fields: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Deviation [1, x, y, z] of what the coarse grid does not hold, and the width in voxels of the Gaussian
-    filter that makes fields as smooth.
-    """
+def _both(fields: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Fields and their mirror images in turn."""
+    return [one for field in fields for one in (field, mirrored(torch.from_numpy(field)).numpy())]
+
+
+def _folds(mean: np.ndarray, fields: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """What `DeformableTemplate` says of folds, by what the coarse grid does not hold of `fields`."""
+    usual = coarsened(np.mean([_rest(field) for field in fields], axis=0), 2)
+    average, up, inside = enlarged(usual, 2), uphill(mean), mean > _FAINT
     square = np.zeros((1, *coarsened(fields[0]).shape[1:]))
-    alike = all_of_it = 0.0
+    along = all_of_it = alike = 0.0
     for field in fields:
-        fine = field - enlarged(coarsened(field))
-        square = square + coarsened((fine**2).mean(0, keepdims=True))
-        alike += float((fine[:, 1:] * fine[:, :-1]).sum())
-        all_of_it += float((fine**2).sum())
-    # White noise after that filter correlates so between neighbours.
-    return np.sqrt(square / len(fields)), float(np.sqrt(-0.25 / np.log(alike / all_of_it)))
+        own = _rest(field) - average
+        square = square + coarsened((own**2).mean(0, keepdims=True))
+        along += float(((own * up).sum(0)[inside] ** 2).sum())
+        all_of_it += float((own[:, inside] ** 2).sum())
+        alike += _alike(own)
+    share, fine = np.array([along / all_of_it]), np.sqrt(square / len(fields))
+    return {"usual": usual, "fine": fine, "along": share, "width": _width(alike / len(fields))}
+
+
+def _rest(field: np.ndarray) -> np.ndarray:
+    return field - enlarged(coarsened(field))
+
+
+def _alike(field: np.ndarray) -> float:
+    """Correlation of neighbours."""
+    return float((field[:, 1:] * field[:, :-1]).sum() / max(float((field**2).sum()), 1e-12))
+
+
+def _width(alike: float) -> np.ndarray:
+    """Width (1,) in voxels of the Gaussian filter of white noise whose neighbours, in what the coarse grid
+    does not hold of it, correlate most nearly so.
+    """
+    noise = np.random.default_rng(0).standard_normal((1, 64, 64, 64))
+    off = [abs(_alike(_rest(gaussian_filter(noise, (0, w, w, w)))) - alike) for w in _WIDTHS]
+    return _WIDTHS[[int(np.argmin(off))]]
