@@ -224,7 +224,7 @@ def find(volume: Volume, tell: Tell = silent) -> Head:
     space = binary_dilation(binary_fill_holes(population().aligned.mean > 0.1))
     masks = [sample(mask.astype(np.float32), to_grid, volume.shape) > 0.5 for mask in (brain, space)]
     _require(masks[0], volume)
-    return Head(*masks, to_template)
+    return Head(masks[0], masks[1], to_template)
 
 
 def is_stripped(volume: Volume) -> bool:

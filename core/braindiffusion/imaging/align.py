@@ -145,7 +145,9 @@ def head_to_template(data: np.ndarray, affine: np.ndarray, tell: Tell = silent) 
     return np.linalg.inv(_matrix_ras(_search(fixed, moving, full, 2.0, between(tell, 0.6, 1.0))))
 
 
-def _linear(empty: sitk.Transform, like: sitk.Transform, centre: np.ndarray) -> sitk.Transform:
+def _linear(
+    empty: sitk.Euler3DTransform | sitk.AffineTransform, like: sitk.Transform, centre: np.ndarray
+) -> sitk.Transform:
     """`empty`, made to do what the rigid transform `like` does, about `centre` (LPS mm)."""
     matrix = _LPS @ _matrix_ras(like) @ _LPS
     empty.SetCenter(centre.tolist())

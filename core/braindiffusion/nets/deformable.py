@@ -93,7 +93,7 @@ class DeformableTemplate:
             unit = np.maximum(np.abs(array).max(rest, keepdims=True), 1e-6) / 127
             stored |= {name: np.rint(array / unit).astype(np.int8), f"{name}_unit": unit.astype(np.float32)}
         stored["mean"] = stored["mean"].clip(0, 255).astype(np.uint8)
-        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
+        np.savez_compressed(file, **stored)
 
     def draw(self, values: Mapping[str, Any], seed: int) -> np.ndarray:
         """What is expected of one brain [X, Y, Z] with these covariates, in their units; unknown ones (absent
