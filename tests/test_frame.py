@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from braindiffusion.errors import Cancelled, Refused
 from braindiffusion.imaging import frame as frame_module
-from braindiffusion.imaging.frame import Frame
+from braindiffusion.imaging.frame import Frame, Placement
 from braindiffusion.imaging.grid import GRID_AFFINE, GRID_CENTRE, GRID_SHAPE, sample, upright
 from braindiffusion.imaging.intensity import TissueScale, log_bias_field, tissue_means
 from braindiffusion.imaging.template import template
@@ -122,6 +122,23 @@ def test_the_rigid_part_has_no_scale(turned):
     linear = turned[0].rigid[:3, :3]
     assert np.linalg.det(linear) == pytest.approx(1, abs=1e-9)
     assert np.abs(linear @ linear.T - np.eye(3)).max() < 1e-9
+
+
+def test_a_brain_lies_where_its_head_was_aligned():
+    """Turned as the alignment turns it, not stretched, its middle in the middle; the rest is for maps."""
+    stretched = np.diag([1.2, 0.9, 1.1, 1.0])
+    stretched[0, 1] = 0.1
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("zyx", [20, -12, 30], degrees=True).as_matrix()
+    turn[:3, 3] = 12, -40, 25
+    place = Placement.by_head((90, 110, 90), oblique(), stretched @ turn)
+    assert np.allclose(place.to_template @ place.rigid, stretched @ turn)
+    assert np.allclose(place.rigid[:3, :3] @ place.rigid[:3, :3].T, np.eye(3))
+    assert np.linalg.det(place.rigid[:3, :3]) == pytest.approx(1)
+    middle = np.linalg.inv(stretched @ turn) @ [*GRID_CENTRE, 1.0]
+    assert np.allclose((place.rigid @ middle)[:3], GRID_CENTRE)
+    off = Rotation.from_matrix(place.rigid[:3, :3] @ turn[:3, :3].T).magnitude()
+    assert np.degrees(off) < 5, "a little shear turns it a little"
 
 
 def test_a_turned_brain_is_brought_back(turned, straight):
