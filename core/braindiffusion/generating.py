@@ -42,7 +42,7 @@ GUIDED_BETWEEN = (0.1, 10.0)
 """sigma (white matter is 1) at which guidance acts: outside it costs variety and helps nothing
 (Kynkaanniemi 2024).
 """
-LEFT = 0.03
+LEFT = 0.015
 """Share of the noise that is left at each step: fine detail then has the power of training brains'."""
 BACKGROUND = 0.05
 """What is darker (white matter is 1) outside the brain is background; fluid inside it stays."""

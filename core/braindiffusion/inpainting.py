@@ -56,6 +56,8 @@ filling is off, and the join with the scan corrects it.
 """
 _DEEP = 3.0
 """Voxels from a hole's border at which its surroundings alone say no more how it is shaped."""
+_ROUNDS = 20
+"""Of each of the two fits of the template about a hole, of which the second goes on from the first."""
 _STRAYS = 1.5
 """Factor of the shapes that are drawn for a hole: the larger, the oftener the truth lies among the fillings;
 twice as far they tear.
@@ -259,11 +261,11 @@ def shapes_of(
     join = Membrane(hole, (image > 0) & ~hole, np.ones(3))
     closed = np.where(hole, 0, image).astype(np.float32)
     closed[hole] = join(closed).clip(0)
-    field = template.fit(closed, between(tell, 0.0, 0.3), finest=2)
+    field = template.fit(closed, between(tell, 0.0, 0.3), finest=2, rounds=_ROUNDS)
     # Closed smoothly, the hole pulled at the template: now it is closed by what was fitted to the rest, and
     # to the other hemisphere.
     closed[hole] = _joined(template.show(_as_the_other_half(field, hole)), closed, hole, join)[hole]
-    field = template.fit(closed, between(tell, 0.3, 0.6), finest=2, start=field)
+    field = template.fit(closed, between(tell, 0.3, 0.6), finest=2, rounds=_ROUNDS, start=field)
     shapes = template.variants(field, _strays(template, hole, seeds))
     return [_joined(shape, closed, hole, join) for shape in shapes]
 

@@ -9,7 +9,8 @@ from ..telling import Tell, between, silent
 
 _SHRINK = (4, 2, 1)
 """Coarse to fine: by these factors images are shrunk."""
-_ITERATIONS = (60, 60, 60)
+_ROUNDS = 60
+"""Of each resolution."""
 _STIFFNESS = (1.0, 0.6, 0.5)
 """Width in voxels of each resolution to which a displacement is smoothed after every step."""
 _FLUIDITY = 0.5
@@ -28,6 +29,7 @@ def register(
     tell: Tell = silent,
     finest: int = 1,
     start: np.ndarray | None = None,
+    rounds: int = _ROUNDS,
 ) -> np.ndarray:
     """The displacement field [3, X, Y, Z] by which `moving` looks like `fixed`, both [X, Y, Z] of one
     contrast: voxel p of `fixed` resembles what lies at p + field(p) in `moving`, in voxels along each axis.
@@ -36,15 +38,16 @@ def register(
     (as many as `Plan` says, or all). `tell` hears of each iteration, and what it raises ends the search.
     finest: the factor by which images are shrunk at last; 2 takes a tenth of the time and follows no fine
     detail. start: a field [3, X, Y, Z] that is nearly right; it is followed at the finest resolution alone.
+    rounds: of the finest resolution, where most of the time goes.
     """
     images = [_image(array) for array in (fixed, moving)]
     fields = [] if start is None else [_vectors(start)]
-    for n, (factor, rounds, stiffness) in enumerate(zip(_SHRINK, _ITERATIONS, _STIFFNESS)):
+    for n, (factor, stiffness) in enumerate(zip(_SHRINK, _STIFFNESS)):
         if factor < finest or (start is not None and factor > finest):
             continue
         still, moved = (_shrunk(image, factor) for image in images)
         earlier = [_on(still, field) for field in fields]
-        demons = _demons(rounds, stiffness * factor, _FLUIDITY * factor)
+        demons = _demons(rounds if factor == finest else _ROUNDS, stiffness * factor, _FLUIDITY * factor)
         # Each resolution takes eight times as long as the one before.
         fields = [
             _followed(demons, [still, moved, *earlier], between(tell, (0, 0.01, 0.1)[n], (0.01, 0.1, 1)[n]))

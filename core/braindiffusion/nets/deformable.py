@@ -234,13 +234,11 @@ class DeformableTemplate:
     def _pulled(self, back: torch.Tensor) -> np.ndarray:
         return pull(torch.from_numpy(self.mean)[None], back.float())[0].numpy()
 
-    def fit(
-        self, image: np.ndarray, tell: Tell = silent, finest: int = 1, start: np.ndarray | None = None
-    ) -> np.ndarray:
+    def fit(self, image: np.ndarray, tell: Tell = silent, **how: Any) -> np.ndarray:
         """The field [3, X, Y, Z] that makes `image` [X, Y, Z] of the mean brain: some 15 s, and 2 s where
-        `finest` is 2. start: such a field that is nearly right (`imaging.demons`).
+        `finest` is 2. how: `finest`, `start` and `rounds` of `imaging.demons.register`.
         """
-        return register(self.mean, image, tell, finest, start)
+        return register(self.mean, image, tell, **how)
 
     def changed(self, field: np.ndarray, before: Mapping[str, Any], after: Mapping[str, Any]) -> np.ndarray:
         """`field` [3, X, Y, Z] of a brain as it would be had its covariates gone from `before` to `after`."""
