@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from braindiffusion.filling_error import SHARE, Example, calibrated, expected, fit, terms
+from braindiffusion.filling_error import SHARE, Example, calibrated, expected, fit, terms, within_range
 from braindiffusion.inpainting import Site
 
 SHAPE = (28, 30, 26)
@@ -53,3 +53,9 @@ def test_a_map_needs_weights_and_two_fillings():
     whole = calibrated(model, site, joined)
     assert whole.shape == SHAPE and not whole[~site.region].any() and (whole[site.region] > 0).all()
     assert calibrated(other, site, joined) is None and calibrated(model, site, joined[:1]) is None
+
+
+def test_what_a_range_holds_is_said_of_as_many_fillings_as_were_measured():
+    measured = {"calibration": {"filling": {"range": {"fillings": 5, "share": 0.45}}}}
+    assert within_range(measured, 5) == 0.45
+    assert within_range(measured, 4) is None and within_range({}, 5) is None

@@ -100,3 +100,11 @@ def weights_of(measured: dict[str, Any]) -> np.ndarray | None:
     """The weights among the measured figures of a card."""
     entry = measured.get("calibration", {}).get("filling")
     return None if entry is None else np.array(entry["weights"])
+
+
+def within_range(measured: dict[str, Any], count: int) -> float | None:
+    """Share of voxels of healthy regions whose truth lay between the lowest and the highest of `count`
+    fillings, by the measured figures of a card; None where it was not measured for so many.
+    """
+    entry = measured.get("calibration", {}).get("filling", {}).get("range")
+    return entry["share"] if entry and entry["fillings"] == count else None

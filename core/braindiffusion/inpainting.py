@@ -45,7 +45,7 @@ PART = (64, 80, 64)
 """Voxels of the part of a brain that most steps of training saw (`training.prior.PART`): a hole that fits
 into one, with `_MARGIN` around it, is filled in half the time.
 """
-_MARGIN = 8
+_MARGIN = 4
 LARGEST_ML = 120.0
 """The largest hole of training."""
 _MOST_ML, _MOST_SHARE = 600.0, 0.5
@@ -204,7 +204,7 @@ def inpaint(
     image: np.ndarray,
     hole: np.ndarray,
     seeds: Sequence[int],
-    steps: int = 4,
+    steps: int = 3,
     values: dict[str, Any] | None = None,
     *,
     around: Expected,

@@ -63,10 +63,10 @@ class Ground:
         """
         faces = [np.moveaxis(data, axis, 0)[end] for axis in range(3) for end in (0, -1)]
         border = np.concatenate([face.ravel() for face in faces])
-        values, counts = np.unique(border, return_counts=True)
-        if counts.max() < 0.5 * border.size:
+        # What fills more than half of them is their median.
+        background = float(np.partition(border, border.size // 2)[border.size // 2])
+        if (border == background).sum() <= 0.5 * border.size:
             return cls()
-        background = float(values[counts.argmax()])
         brain = data[data != background].astype(np.float64)
         if not brain.size or (background <= 0 and -brain[brain < 0].sum() <= _CENTRED * np.abs(brain).sum()):
             return cls()
