@@ -363,8 +363,8 @@ def test_the_fitted_template_knows_what_belongs_into_the_hole(tmp_path):
     template = DeformableTemplate(
         mean=ball(24), shift=nothing, slopes=nothing[None].repeat(4, 0), modes=nothing[None],
         usual=np.zeros((3, *(n // 2 for n in GRID_SHAPE))), fine=0.1 * np.ones((1, *coarse)),
-        width=np.ones(1), along=np.full(1, 0.6), features=np.eye(4, 6) + 1e-3, parts=np.zeros((2, *GRID_SHAPE)),
-        ml=np.ones(2), seen=np.zeros((0, 5)),
+        width=np.ones(1), along=np.full(1, 0.6), features=np.eye(4, 6) + 1e-3,
+        parts=np.zeros((2, *GRID_SHAPE)), ml=np.ones(2), seen=np.zeros((0, 5)),
     )  # fmt: skip
     template.save(tmp_path / FILE)
     files = SimpleNamespace(card=SimpleNamespace(files={FILE: ""}), file=lambda name: tmp_path / name)
