@@ -233,7 +233,7 @@ def test_the_shipped_model_makes_marked_brains_on_the_grid_with_measured_volumes
 
 @pytest.mark.slow
 def test_the_shipped_models_make_a_brain_at_1_mm_around_the_one_at_2_mm():
-    asked = {"age": 30, "sex": "female", "samples": 1, "steps": 3}
+    asked = {"age": 30, "sex": "female", "samples": 1, "steps": 8}
     coarse, fine = (
         engine.run("generate", {}, asked | size, device="cpu") for size in ({}, {"voxel_size": 1})
     )
