@@ -119,7 +119,7 @@ def test_the_image_and_its_mirror_image_have_mirrored_anatomy(scattered):
     assert overlap(MIRROR[mirrored[::-1]].astype(np.uint8), there) > 0.999
 
 
-def compare_storages(net: nn.Module, axes: tuple[int, ...], signs: tuple[int, ...]) -> None:
+def assert_the_same_in_storage(net: nn.Module, axes: tuple[int, ...], signs: tuple[int, ...]) -> None:
     """The same brain with its voxels in another order has the same structures at the same places."""
     other = stored(SCAN, axes, signs)
     there = Segmenter(net).segment(FRAME, SCAN.data)
@@ -138,13 +138,13 @@ in_any_storage = pytest.mark.parametrize(
 
 @in_any_storage
 def test_the_anatomy_is_the_same_in_any_storage(axes, signs):
-    compare_storages(ByIntensity(), axes, signs)
+    assert_the_same_in_storage(ByIntensity(), axes, signs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("axes", "signs"), all_orientations()[3::20])
 def test_the_anatomy_is_the_same_in_any_storage_whatever_the_weights(scattered, axes, signs):
-    compare_storages(scattered, axes, signs)
+    assert_the_same_in_storage(scattered, axes, signs)
 
 
 def head(nod_degrees: float = 0.0, contrast: float = 1.0) -> tuple[Volume, np.ndarray]:

@@ -40,7 +40,7 @@ _PATCH = 3.0
 """Width of the Gaussian within which the parts of a drawn shape belong together, in voxels of the coarse grid
 (24 mm): so drawn, brains are about as like the nearest training brain as these are to each other.
 """
-_FAINT = 0.1
+FAINT = 0.1
 """Intensity of the mean brain below which there is none."""
 _FARTHEST = 3.5
 """Standard deviations: features and modes beyond are drawn in, because no brain was seen there."""
@@ -220,8 +220,8 @@ class DeformableTemplate:
         # A third of what has no direction lies along the slope, too.
         anyhow = min(1.0, 1.5 * (1 - float(self.along[0])))
         drawn = np.sqrt(anyhow / 3) * smooth[:3] + np.sqrt(1 - anyhow) * self._uphill * smooth[3]
-        drawn -= enlarged(coarsened(drawn))
-        return drawn / drawn[:, self.mean > _FAINT].std() * enlarged(self.fine)
+        drawn = finer(drawn)
+        return drawn / drawn[:, self.mean > FAINT].std() * enlarged(self.fine)
 
     @cached_property
     def _uphill(self) -> np.ndarray:
@@ -299,6 +299,11 @@ def enlarged(coarse: np.ndarray, factor: int = FOLD) -> np.ndarray:
     """Smooth fields [C, X, Y, Z] about the block means [C, x, y, z]: cubic splines."""
     along = [_spline(n, factor) for n in coarse.shape[1:]]
     return np.einsum("cxyz,ix,jy,kz->cijk", coarse.astype(np.float32), *along, optimize=True)
+
+
+def finer(field: np.ndarray) -> np.ndarray:
+    """What the coarse grid does not hold of a field [C, X, Y, Z]."""
+    return field - enlarged(coarsened(field))
 
 
 @lru_cache

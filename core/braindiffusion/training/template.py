@@ -22,7 +22,7 @@ from ..imaging.demons import register
 from ..imaging.expected import population
 from ..imaging.grid import VOXEL_ML
 from ..nets.anatomy import normalise
-from ..nets.deformable import FEATURES, DeformableTemplate, coarsened, enlarged, feature, uphill
+from ..nets.deformable import FAINT, FEATURES, DeformableTemplate, coarsened, enlarged, feature, finer, uphill
 from ..nets.warping import mirrored, pull
 from ..plan import cpu_precision
 from ..segment import Segmenter
@@ -34,8 +34,6 @@ COUNTED = 12
 """Brains in which the volumes that are shown are measured."""
 _WIDTHS = np.arange(0.6, 3.0, 0.1)
 """Voxels."""
-_FAINT = 0.1
-"""Intensity of the mean brain below which there is none."""
 
 
 class Built(NamedTuple):
@@ -146,22 +144,18 @@ def _both(fields: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _folds(mean: np.ndarray, fields: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """What `DeformableTemplate` says of folds, by what the coarse grid does not hold of `fields`."""
-    usual = coarsened(np.mean([_rest(field) for field in fields], axis=0), 2)
-    average, up, inside = enlarged(usual, 2), uphill(mean), mean > _FAINT
+    usual = coarsened(np.mean([finer(field) for field in fields], axis=0), 2)
+    average, up, inside = enlarged(usual, 2), uphill(mean), mean > FAINT
     square = np.zeros((1, *coarsened(fields[0]).shape[1:]))
     along = all_of_it = alike = 0.0
     for field in fields:
-        own = _rest(field) - average
+        own = finer(field) - average
         square = square + coarsened((own**2).mean(0, keepdims=True))
         along += float(((own * up).sum(0)[inside] ** 2).sum())
         all_of_it += float((own[:, inside] ** 2).sum())
         alike += _alike(own)
     share, fine = np.array([along / all_of_it]), np.sqrt(square / len(fields))
     return {"usual": usual, "fine": fine, "along": share, "width": _width(alike / len(fields))}
-
-
-def _rest(field: np.ndarray) -> np.ndarray:
-    return field - enlarged(coarsened(field))
 
 
 def _alike(field: np.ndarray) -> float:
@@ -174,5 +168,5 @@ def _width(alike: float) -> np.ndarray:
     does not hold of it, correlate most nearly so.
     """
     noise = np.random.default_rng(0).standard_normal((1, 64, 64, 64))
-    off = [abs(_alike(_rest(gaussian_filter(noise, (0, w, w, w)))) - alike) for w in _WIDTHS]
+    off = [abs(_alike(finer(gaussian_filter(noise, (0, w, w, w)))) - alike) for w in _WIDTHS]
     return _WIDTHS[[int(np.argmin(off))]]
